@@ -1,0 +1,5 @@
+//! The exphost library.
+pub mod environment;
+pub mod message;
+pub mod plugin;
+pub mod problem;

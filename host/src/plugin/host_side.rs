@@ -1,0 +1,47 @@
+//! What the loader needs of the host to run a service: the safe face of the host's vtable.
+
+use std::os::fd::BorrowedFd;
+
+use plugin_api::abi::{Counter, SendOutcome, Severity, Step};
+use plugin_api::state::{HealthStatus, IllegalTransition, Method, StateRecord};
+use plugin_api::zmq::SocketSpec;
+
+use crate::message::{Envelope, SocketId};
+
+/// The host as one service instance sees it. Every method may be called from any thread of the
+/// plugin, so it must return quickly and must not call back into plugin code.
+pub trait ServiceHost: Send + Sync + 'static {
+    /// The service's name in its project.
+    fn service(&self) -> &str;
+    /// A step of the lifecycle, as the plugin reports it.
+    ///
+    /// # Errors
+    /// When the step is illegal in the present state.
+    fn transition(&self, method: Method, step: Step) -> Result<StateRecord, IllegalTransition>;
+    /// The present state.
+    fn state(&self) -> StateRecord;
+    /// Records an error: how grave, where (`on_message`, `task beat`), what.
+    fn record_error(&self, severity: Severity, place: &str, message: &str);
+    /// Clears the sticky error status.
+    fn reset_error_status(&self);
+    /// Records a health check; `metadata` is a JSON object or empty.
+    fn record_health_check(&self, name: &str, status: HealthStatus, message: &str, metadata: &[u8]);
+    /// The overall health.
+    fn health(&self) -> HealthStatus;
+    /// The statistics, as a JSON object.
+    fn statistics(&self) -> Vec<u8>;
+    /// Adds to a counter that the plugin's side keeps.
+    fn count(&self, counter: Counter, amount: u64);
+    /// The mailbox's eventfd.
+    fn mailbox_fd(&self) -> BorrowedFd<'_>;
+    /// Takes up to `limit` envelopes, oldest first, words from the host before messages. After an
+    /// empty answer the eventfd becomes readable at the next arrival.
+    fn mailbox_take(&self, limit: usize, each: &mut dyn FnMut(Envelope));
+    /// Opens a socket.
+    ///
+    /// # Errors
+    /// With one line that says why not, and what to do.
+    fn open_socket(&self, spec: SocketSpec) -> Result<SocketId, String>;
+    /// Sends; never blocks.
+    fn send(&self, socket: SocketId, topic: &str, payload: &[u8]) -> SendOutcome;
+}

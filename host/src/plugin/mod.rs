@@ -1,0 +1,2 @@
+//! Plugin files: identify, stage, probe, load, run.
+pub mod host_side;

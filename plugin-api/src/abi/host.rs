@@ -1,0 +1,142 @@
+//! What the host offers a service: one table of functions and an opaque pointer.
+#![allow(unsafe_code)]
+
+use abi_stable::StableAbi;
+use abi_stable::std_types::{RSlice, RStr};
+
+use super::bytes::{ByteSink, RawEnvelope};
+
+/// The host's functions. Each takes the opaque pointer of the [`HostHandle`] first, may be called
+/// from any thread of the plugin, returns quickly unless its description says otherwise, and never
+/// unwinds.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = HostVtableRef, prefix_fields = HostVtablePrefix)))]
+#[sabi(missing_field(panic))]
+pub struct HostVtable {
+    /// Makes a place in the plugin's code known to the host's log and returns its number. Equal
+    /// callsites get equal numbers, so that a reload adds none.
+    pub register_callsite: extern "C" fn(*const (), &CallsiteInfo<'_>) -> u64,
+    /// Whether the host wants events of this callsite at the present level.
+    pub callsite_enabled: extern "C" fn(*const (), u64) -> bool,
+    /// Logs one event.
+    pub log: extern "C" fn(*const (), &LogRecord<'_>),
+    /// Reports a step of a lifecycle method: codes of [`Method`](crate::state::Method) and
+    /// [`Step`](super::Step). The host owns the state machine and may refuse.
+    pub transition: extern "C" fn(*const (), u8, u8) -> TransitionReply,
+    /// Records an error: a [`Severity`](super::Severity) code, where it happened, what happened.
+    pub record_error: extern "C" fn(*const (), u8, RStr<'_>, RStr<'_>),
+    /// Clears the sticky error status.
+    pub reset_error_status: extern "C" fn(*const ()),
+    /// Records a health check: name, [`HealthStatus`](crate::state::HealthStatus) code, message,
+    /// metadata as a JSON object (or empty).
+    pub record_health_check: extern "C" fn(*const (), RStr<'_>, u8, RStr<'_>, RSlice<'_, u8>),
+    /// The overall status: a [`HealthStatus`](crate::state::HealthStatus) code.
+    pub health: extern "C" fn(*const ()) -> u8,
+    /// Writes the service's statistics as one JSON object.
+    pub statistics: extern "C" fn(*const (), ByteSink),
+    /// Adds to one of the counters: a [`Counter`](super::Counter) code and an amount.
+    pub count: extern "C" fn(*const (), u8, u64),
+    /// The eventfd that becomes readable when the mailbox has something. It belongs to the host
+    /// and lives as long as the call of `run`; the plugin duplicates it.
+    pub mailbox_fd: extern "C" fn(*const ()) -> i32,
+    /// Moves up to `capacity` envelopes to `out` and returns how many. After a 0 the eventfd will
+    /// become readable at the next arrival. `out` points to uninitialised memory.
+    pub mailbox_take: extern "C" fn(*const (), *mut RawEnvelope, usize) -> usize,
+    /// Opens a socket from its specification (a JSON [`SocketSpec`](crate::zmq::SocketSpec)) and
+    /// returns its number, or -1 with the reason in the sink. Waits for the bus thread, at most a
+    /// few seconds.
+    pub open_socket: extern "C" fn(*const (), RSlice<'_, u8>, ByteSink) -> i32,
+    /// Sends topic (empty for PUSH) and JSON payload; a [`SendOutcome`](super::SendOutcome) code.
+    #[sabi(last_prefix_field)]
+    pub send: extern "C" fn(*const (), i32, RStr<'_>, RSlice<'_, u8>) -> u8,
+}
+
+/// What a service holds of its host.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct HostHandle {
+    /// Passed back to every function of the table; opaque to the plugin.
+    pub context: *const (),
+    /// The functions.
+    pub vtable: HostVtableRef,
+}
+
+// SAFETY: the table's contract says that every function may be called from any thread; the pointer
+// is only ever handed back to them, and the host keeps its target alive until `run` has returned
+// and the plugin's threads have ended.
+unsafe impl Send for HostHandle {}
+// SAFETY: as above.
+unsafe impl Sync for HostHandle {}
+
+/// The answer to a reported step.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Debug)]
+pub struct TransitionReply {
+    /// Whether the step was legal and has been taken.
+    pub accepted: bool,
+    /// The state afterwards: a [`ServiceState`](crate::state::ServiceState) code.
+    pub state: u8,
+    /// When the state was entered, in milliseconds since the Unix epoch.
+    pub entered_at_ms: i64,
+}
+
+/// A place in the code that logs.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct CallsiteInfo<'a> {
+    /// `tracing`'s name of the callsite.
+    pub name: RStr<'a>,
+    /// Usually the module path.
+    pub target: RStr<'a>,
+    /// 1 error, 2 warning, 3 info, 4 debug, 5 trace.
+    pub level: u8,
+    /// Source file, empty when unknown.
+    pub file: RStr<'a>,
+    /// Line in it, 0 when unknown.
+    pub line: u32,
+    /// Names of the fields, in order.
+    pub fields: RSlice<'a, RStr<'a>>,
+}
+
+/// One event.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct LogRecord<'a> {
+    /// The number that `register_callsite` returned.
+    pub callsite: u64,
+    /// The open spans, outermost first, as `name{field=value}:name…`; often empty.
+    pub spans: RStr<'a>,
+    /// The fields that were given a value.
+    pub fields: RSlice<'a, LogField<'a>>,
+}
+
+/// One field of an event. Numbers and booleans are in `bits`, text in `text`.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct LogField<'a> {
+    /// Which of the callsite's fields.
+    pub index: u32,
+    /// A [`FieldKind`] code.
+    pub kind: u8,
+    /// The value's 64 bits, for numbers (two's complement, or IEEE 754) and booleans (0 or 1).
+    pub bits: u64,
+    /// The value, for text.
+    pub text: RStr<'a>,
+}
+
+super::codes::codes! {
+    /// How the value of a [`LogField`] is to be read.
+    FieldKind {
+        /// Text in `text`.
+        Text = 0,
+        /// A signed number.
+        Signed = 1,
+        /// An unsigned number.
+        Unsigned = 2,
+        /// A floating-point number.
+        Float = 3,
+        /// A boolean.
+        Bool = 4,
+    }
+}

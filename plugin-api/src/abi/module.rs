@@ -1,0 +1,48 @@
+//! What a plugin offers the host: one table of functions.
+
+use abi_stable::StableAbi;
+use abi_stable::library::RootModule;
+use abi_stable::sabi_types::VersionStrings;
+use abi_stable::std_types::RSlice;
+
+use super::bytes::ByteSink;
+use super::host::HostHandle;
+
+/// The plugin's functions. None of them unwinds.
+#[repr(C)]
+#[derive(StableAbi)]
+#[sabi(kind(Prefix(prefix_ref = PluginModuleRef, prefix_fields = PluginModulePrefix)))]
+#[sabi(missing_field(panic))]
+pub struct PluginModule {
+    /// Writes the manifest (a JSON [`Manifest`](crate::manifest::Manifest)); false when that failed,
+    /// with the reason in the sink instead.
+    pub manifest: extern "C" fn(ByteSink) -> bool,
+    /// Reads a configuration (JSON) as the service's own type would; false when it does not fit,
+    /// with a JSON list of [`ConfigProblem`](crate::manifest::ConfigProblem) in the sink.
+    pub check_config: extern "C" fn(RSlice<'_, u8>, ByteSink) -> bool,
+    /// Runs one instance of the service on the calling thread, from `new` to `stop`, and returns a
+    /// [`RunOutcome`](super::RunOutcome) code.
+    #[sabi(last_prefix_field)]
+    pub run: extern "C" fn(HostHandle, &RunArguments<'_>) -> u8,
+}
+
+/// What an instance is started with.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct RunArguments<'a> {
+    /// The service's name in its project.
+    pub service: abi_stable::std_types::RStr<'a>,
+    /// The project's name, with its variant.
+    pub project: abi_stable::std_types::RStr<'a>,
+    /// The effective configuration, as JSON.
+    pub config: RSlice<'a, u8>,
+    /// Seconds that the service may take to stop, after which it is given up.
+    pub stop_timeout: f64,
+}
+
+impl RootModule for PluginModuleRef {
+    abi_stable::declare_root_module_statics! {PluginModuleRef}
+    const BASE_NAME: &'static str = "exphost_plugin";
+    const NAME: &'static str = "exphost_plugin";
+    const VERSION_STRINGS: VersionStrings = abi_stable::package_version_strings!();
+}
