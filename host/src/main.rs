@@ -8,8 +8,8 @@ use exphost::plugin::probe;
 
 fn main() -> ExitCode {
     // The probe is this executable too: it loads a plugin file where it can do no harm.
-    if let Some(file) = probe::requested(std::env::args_os()) {
-        return probe::probe_main(&file);
+    if let Some(file) = probe::is_probe(std::env::args_os().skip(1)) {
+        probe::probe_main(&file);
     }
     let env = ProcessEnv;
     let executable = match std::env::current_exe() {
