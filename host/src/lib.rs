@@ -1,5 +1,7 @@
 //! The exphost library.
+pub mod bus;
 pub mod environment;
 pub mod message;
 pub mod plugin;
 pub mod problem;
+pub mod service;

@@ -1,0 +1,2 @@
+//! A service as the host keeps it.
+pub mod mailbox;
