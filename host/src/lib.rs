@@ -1,6 +1,8 @@
 //! The exphost library.
+pub mod bus;
 pub mod environment;
 pub mod logging;
 pub mod message;
 pub mod plugin;
 pub mod problem;
+pub mod service;
