@@ -1,4 +1,5 @@
 //! The exphost library.
+pub mod config;
 pub mod environment;
 pub mod message;
 pub mod plugin;
