@@ -4,3 +4,4 @@ pub mod environment;
 pub mod message;
 pub mod plugin;
 pub mod problem;
+pub mod project;
