@@ -1,1 +1,2 @@
-fn main() {}
+#[path = "../harness/mod.rs"]
+mod harness;
