@@ -1,11 +1,18 @@
 //! Sockets as a service's configuration names them, and the handles a service holds.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::abi::{Host, SendOutcome};
 use crate::constants::{BIND_ADDRESS, CONNECT_ADDRESS, DEFAULT_PORTS};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::type_of;
+use crate::schemas::Typed;
 
 /// `socket_options`: ZeroMQ option names (`SNDHWM`, `RCVHWM`, `LINGER`…) and their values.
 pub type SocketOptions = BTreeMap<String, i64>;
@@ -118,3 +125,165 @@ impl SocketSpec {
         }
     }
 }
+
+/// What a service publishes with and listens by. The host owns the sockets; this is a handle.
+///
+/// The default value is connected to nothing: publishing with it is an error.
+#[derive(Clone, Default)]
+pub struct PubSub(Option<Rc<Connected>>);
+
+struct Connected {
+    host: Host,
+    publisher: Option<i32>,
+    default_topic: Option<String>,
+    buffer: RefCell<Vec<u8>>,
+}
+
+impl PubSub {
+    pub(crate) fn open(ctx: &Context, config: &PubSubConfig) -> Result<Self> {
+        if config.publisher.is_none() && config.subscriber.is_none() {
+            return Err(Error::invalid(
+                "zmq: neither `zmq.publisher` nor `zmq.subscriber` is configured; give at least one",
+            ));
+        }
+        let host = ctx.shared().host;
+        let open = |spec: SocketSpec| host.open_socket(&spec).map_err(Error::new);
+        // The subscriber first: what others answer to the first message must find it there.
+        if let Some(subscriber) = &config.subscriber {
+            open(subscriber.spec())?;
+            ctx.shared().listens.set(true);
+        }
+        let publisher = config.publisher.as_ref().map(|config| open(config.spec())).transpose()?;
+        let default_topic = config.publisher.as_ref().and_then(|it| it.default_topic.clone());
+        Ok(Self(Some(Rc::new(Connected {
+            host,
+            publisher,
+            default_topic,
+            buffer: RefCell::default(),
+        }))))
+    }
+
+    /// Publishes `body` as JSON on `topic`. The host sends it; this does not wait.
+    ///
+    /// # Errors
+    /// When the topic is empty or contains a space, when `body` has no JSON form, when there is no
+    /// publisher, when the host is closing, and (kind [`ErrorKind::Retryable`]) when the publisher's
+    /// queue is full, in which case the message is dropped and counted.
+    pub fn publish(&self, topic: &str, body: &impl Serialize) -> Result<()> {
+        self.serialized(body, |connected, json| connected.send(topic, json))
+    }
+
+    /// Publishes a message of the shared types, tagged with its type, which is also the topic.
+    ///
+    /// # Errors
+    /// As for [`publish`](Self::publish).
+    pub fn publish_message<T: Typed>(&self, message: &T) -> Result<()> {
+        let tagged = Tagged { kind: T::TYPE, body: message };
+        self.serialized(&tagged, |connected, json| connected.send(T::TYPE, json))
+    }
+
+    /// Publishes JSON on the topic that its own `type` names, or else on the publisher's
+    /// `default_topic`.
+    ///
+    /// # Errors
+    /// When there is neither; otherwise as for [`publish`](Self::publish).
+    pub fn publish_json(&self, body: &impl Serialize) -> Result<()> {
+        self.serialized(body, |connected, json| {
+            let topic = type_of(json).or(connected.default_topic.as_deref().map(Into::into));
+            let topic = topic.ok_or_else(|| {
+                Error::invalid(
+                    "the message names no topic: it has no `type`, and `zmq.publisher.default_topic` is not set",
+                )
+            })?;
+            connected.send(&topic, json)
+        })
+    }
+
+    fn serialized(
+        &self,
+        body: &impl Serialize,
+        send: impl FnOnce(&Connected, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let connected = self.0.as_deref().ok_or_else(|| {
+            Error::invalid("these sockets are not open; open them in start() with ctx.pub_sub(…)")
+        })?;
+        let mut buffer = connected.buffer.take();
+        buffer.clear();
+        let sent = serde_json::to_writer(&mut buffer, body)
+            .map_err(|error| Error::invalid(format!("the message has no JSON form: {error}")))
+            .and_then(|()| send(connected, &buffer));
+        // A buffer that once held an image is not kept for ever.
+        if buffer.capacity() <= KEPT_BUFFER {
+            connected.buffer.replace(buffer);
+        }
+        sent
+    }
+}
+
+/// The largest buffer, in bytes, that a handle keeps from one message to the next.
+const KEPT_BUFFER: usize = 64 * 1024;
+
+impl Connected {
+    fn send(&self, topic: &str, json: &[u8]) -> Result<()> {
+        let socket = self.publisher.ok_or_else(|| {
+            Error::invalid("there is no `zmq.publisher` in the configuration to publish with")
+        })?;
+        if topic.is_empty() || topic.contains(' ') {
+            return Err(Error::invalid(format!(
+                "`{topic}` is not a topic: it must not be empty or contain a space"
+            )));
+        }
+        match self.host.send(socket, topic, json) {
+            SendOutcome::Queued => Ok(()),
+            SendOutcome::Full => Err(Error::retryable(format!(
+                "the publisher's queue is full; a message on `{topic}` was dropped"
+            ))),
+            SendOutcome::TooLarge => Err(Error::invalid(format!(
+                "a message of {} bytes on `{topic}` exceeds the host's maximum; see [bus] max_message_size",
+                json.len()
+            ))),
+            SendOutcome::NoSocket => Err(Error::invalid("the publisher's socket is gone")),
+            SendOutcome::Closed => {
+                Err(Error::of(ErrorKind::Stopping, "the host is closing and sends nothing more"))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for PubSub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PubSub").field("open", &self.0.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Serialize)]
+struct Tagged<'a, T> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+macro_rules! spec {
+    ($config:ident, $role:ident, $key:literal, $topics:expr) => {
+        impl $config {
+            /// The socket as the host is asked for it.
+            #[must_use]
+            pub fn spec(&self) -> SocketSpec {
+                let topics: fn(&Self) -> Vec<String> = $topics;
+                SocketSpec {
+                    role: SocketRole::$role,
+                    key: $key.to_owned(),
+                    address: self.address.clone(),
+                    port: self.port,
+                    bind: self.bind,
+                    topics: topics(self),
+                    socket_options: self.socket_options.clone(),
+                }
+            }
+        }
+    };
+}
+
+spec!(PublisherConfig, Publisher, "zmq.publisher", |_| Vec::new());
+spec!(SubscriberConfig, Subscriber, "zmq.subscriber", |config| config.topics.clone());

@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use plugin_api::abi::{Counter, SendOutcome, Severity, Step};
+use plugin_api::abi::{Counter, EnvelopeKind, SendOutcome, Severity, Step};
 use plugin_api::state::{HealthStatus, IllegalTransition, Method, StateRecord};
 use plugin_api::zmq::SocketSpec;
 
@@ -34,7 +34,9 @@ pub trait ServiceHost: Send + Sync + 'static {
     fn count(&self, counter: Counter, amount: u64);
     /// The mailbox's eventfd.
     fn mailbox_fd(&self) -> BorrowedFd<'_>;
-    /// Takes up to `limit` envelopes, oldest first, words from the host before messages. After an
+    /// Takes the next word of the host to the service. A new word makes the eventfd readable.
+    fn mailbox_control(&self) -> Option<EnvelopeKind>;
+    /// Takes up to `limit` messages, oldest first. After an
     /// empty answer the eventfd becomes readable at the next arrival.
     fn mailbox_take(&self, limit: usize, each: &mut dyn FnMut(Envelope));
     /// Opens a socket.

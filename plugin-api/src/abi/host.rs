@@ -40,6 +40,9 @@ pub struct HostVtable {
     /// The eventfd that becomes readable when the mailbox has something. It belongs to the host
     /// and lives as long as the call of `run`; the plugin duplicates it.
     pub mailbox_fd: extern "C" fn(*const ()) -> i32,
+    /// Takes the next word of the host to the service: an [`EnvelopeKind`](super::EnvelopeKind) code,
+    /// or 255 when there is none. A new word always makes the eventfd readable.
+    pub mailbox_control: extern "C" fn(*const ()) -> u8,
     /// Moves up to `capacity` envelopes to `out` and returns how many. After a 0 the eventfd will
     /// become readable at the next arrival. `out` points to uninitialised memory.
     pub mailbox_take: extern "C" fn(*const (), *mut RawEnvelope, usize) -> usize,

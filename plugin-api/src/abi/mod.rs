@@ -13,10 +13,14 @@
 //!   `#[sabi(missing_field(option))]`.
 
 mod bytes;
+mod client;
 mod codes;
 mod host;
 pub mod identity;
 mod module;
+pub mod runner;
+
+pub(crate) use client::Host;
 
 pub use bytes::{ByteSink, HostBytes, RawEnvelope};
 pub(crate) use codes::codes;

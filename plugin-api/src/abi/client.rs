@@ -1,0 +1,133 @@
+//! The host's functions as safe methods: the plugin's end of [`HostVtable`](super::HostVtable).
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+
+use abi_stable::std_types::{RSlice, RStr};
+use jiff::Timestamp;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::{
+    ByteSink, Counter, EnvelopeKind, HostHandle, RawEnvelope, SendOutcome, Severity, Step,
+};
+use crate::state::{HealthStatus, IllegalTransition, Method, ServiceState, StateRecord};
+use crate::zmq::SocketSpec;
+
+/// The host as the plugin's code sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct Host(pub(crate) HostHandle);
+
+impl Host {
+    pub(crate) fn transition(
+        self,
+        method: Method,
+        step: Step,
+    ) -> Result<StateRecord, IllegalTransition> {
+        let reply = (self.0.vtable.transition())(self.0.context, method.code(), step.code());
+        let state = ServiceState::from_code(reply.state).unwrap_or(ServiceState::Initializing);
+        if !reply.accepted {
+            return Err(IllegalTransition { method, step, state });
+        }
+        let at = Timestamp::from_millisecond(reply.entered_at_ms).unwrap_or_default();
+        Ok(StateRecord { state, at })
+    }
+
+    pub(crate) fn record_error(self, severity: Severity, place: &str, message: &str) {
+        (self.0.vtable.record_error())(
+            self.0.context,
+            severity.code(),
+            RStr::from_str(place),
+            RStr::from_str(message),
+        );
+    }
+
+    pub(crate) fn reset_error_status(self) {
+        (self.0.vtable.reset_error_status())(self.0.context);
+    }
+
+    pub(crate) fn record_health_check(
+        self,
+        name: &str,
+        status: HealthStatus,
+        message: &str,
+        metadata: &[u8],
+    ) {
+        (self.0.vtable.record_health_check())(
+            self.0.context,
+            RStr::from_str(name),
+            status.code(),
+            RStr::from_str(message),
+            RSlice::from_slice(metadata),
+        );
+    }
+
+    pub(crate) fn health(self) -> HealthStatus {
+        HealthStatus::from_code((self.0.vtable.health())(self.0.context))
+            .unwrap_or(HealthStatus::Unknown)
+    }
+
+    pub(crate) fn statistics(self) -> Vec<u8> {
+        let mut json = Vec::new();
+        // SAFETY: the sink goes to one call, which keeps no copy of it.
+        let sink = unsafe { ByteSink::appending_to(&mut json) };
+        (self.0.vtable.statistics())(self.0.context, sink);
+        json
+    }
+
+    pub(crate) fn count(self, counter: Counter, amount: u64) {
+        (self.0.vtable.count())(self.0.context, counter.code(), amount);
+    }
+
+    /// The mailbox's eventfd, watched by the present tokio runtime. It is a duplicate, so that its
+    /// life does not depend on the host's.
+    pub(crate) fn mailbox_events(self) -> std::io::Result<AsyncFd<File>> {
+        let fd = (self.0.vtable.mailbox_fd())(self.0.context);
+        if fd < 0 {
+            return Err(std::io::Error::other("the host gave no eventfd for the mailbox"));
+        }
+        // SAFETY: the host keeps the descriptor open for as long as `run` lasts, and this call is
+        // made from within it; the borrow ends with the statement.
+        let duplicate = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()?;
+        // SAFETY: a `File` owns its descriptor, always answers with the same one, and closes it
+        // only when it is dropped, which `AsyncFd` does after it has ended the registration.
+        unsafe { AsyncFd::register_with_interest(File::from(duplicate), Interest::READABLE) }
+            .map_err(std::io::Error::from)
+    }
+
+    pub(crate) fn mailbox_control(self) -> Option<EnvelopeKind> {
+        EnvelopeKind::from_code((self.0.vtable.mailbox_control())(self.0.context))
+    }
+
+    /// The next message. One at a time, so that all that has not been handled is still the host's
+    /// when the service is swapped for a new build.
+    pub(crate) fn mailbox_take(self) -> Option<RawEnvelope> {
+        let mut slot = MaybeUninit::<RawEnvelope>::uninit();
+        match (self.0.vtable.mailbox_take())(self.0.context, slot.as_mut_ptr(), 1) {
+            // SAFETY: a return of 1 says that the host has written one envelope to the slot.
+            1 => Some(unsafe { slot.assume_init() }),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn open_socket(self, spec: &SocketSpec) -> Result<i32, String> {
+        let spec = serde_json::to_vec(spec).map_err(|error| error.to_string())?;
+        let mut reason = Vec::new();
+        // SAFETY: the sink goes to one call, which keeps no copy of it.
+        let sink = unsafe { ByteSink::appending_to(&mut reason) };
+        let socket = (self.0.vtable.open_socket())(self.0.context, RSlice::from_slice(&spec), sink);
+        if socket >= 0 { Ok(socket) } else { Err(String::from_utf8_lossy(&reason).into_owned()) }
+    }
+
+    pub(crate) fn send(self, socket: i32, topic: &str, payload: &[u8]) -> SendOutcome {
+        let code = (self.0.vtable.send())(
+            self.0.context,
+            socket,
+            RStr::from_str(topic),
+            RSlice::from_slice(payload),
+        );
+        SendOutcome::from_code(code).unwrap_or(SendOutcome::Closed)
+    }
+}

@@ -1,0 +1,110 @@
+//! The plugin's functions, generic over the service: what `export_service!` puts into the module.
+#![allow(unsafe_code)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use abi_stable::prefix_type::PrefixTypeTrait;
+use abi_stable::std_types::RSlice;
+use schemars::generate::SchemaSettings;
+use serde::Serialize;
+
+use super::{ByteSink, HostHandle, PluginModule, PluginModuleRef, RunArguments, RunOutcome};
+use crate::manifest::{ConfigProblem, Manifest};
+use crate::runtime;
+use crate::service::Service;
+
+/// A service with the names of its crate.
+pub trait Plugin: 'static {
+    /// The service.
+    type Service: Service;
+    /// The package's name.
+    const NAME: &'static str;
+    /// The package's version.
+    const VERSION: &'static str;
+    /// The root of its module paths.
+    const CRATE_NAME: &'static str;
+}
+
+/// The module of a plugin, made once when its library is loaded.
+#[must_use]
+pub fn root_module<P: Plugin>() -> PluginModuleRef {
+    PluginModule { manifest: manifest::<P>, check_config: check_config::<P>, run: run::<P> }
+        .leak_into_prefix()
+}
+
+extern "C" fn manifest<P: Plugin>(out: ByteSink) -> bool {
+    guarded_write(out, || serde_json::to_vec(&describe::<P>()).map_err(|error| error.to_string()))
+}
+
+/// Writes what `make` returns; false with the reason when it fails or panics.
+fn guarded_write(out: ByteSink, make: impl FnOnce() -> Result<Vec<u8>, String>) -> bool {
+    let made = catch_unwind(AssertUnwindSafe(make))
+        .unwrap_or_else(|payload| Err(runtime::panic_message(payload)));
+    match &made {
+        Ok(bytes) => out.write(bytes),
+        Err(reason) => out.write(reason.as_bytes()),
+    }
+    made.is_ok()
+}
+
+fn describe<P: Plugin>() -> Manifest {
+    type Config<P> = <<P as Plugin>::Service as Service>::Config;
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let schema = generator.into_root_schema_for::<Config<P>>();
+    let defaults = serde_json::from_str::<Config<P>>("{}").ok();
+    Manifest {
+        name: P::NAME.to_owned(),
+        version: P::VERSION.to_owned(),
+        crate_name: P::CRATE_NAME.to_owned(),
+        config_schema: schema.to_value(),
+        config_defaults: defaults.and_then(as_json).unwrap_or_default(),
+    }
+}
+
+fn as_json(config: impl Serialize) -> Option<serde_json::Value> {
+    serde_json::to_value(config).ok()
+}
+
+extern "C" fn check_config<P: Plugin>(config: RSlice<'_, u8>, out: ByteSink) -> bool {
+    let mut fits = false;
+    let written = guarded_write(out, || {
+        let problems = match read_config::<P>(config.as_slice()) {
+            Ok(_) => Vec::new(),
+            Err(problem) => vec![problem],
+        };
+        fits = problems.is_empty();
+        serde_json::to_vec(&problems).map_err(|error| error.to_string())
+    });
+    written && fits
+}
+
+fn read_config<P: Plugin>(json: &[u8]) -> Result<<P::Service as Service>::Config, ConfigProblem> {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let key = error.path().to_string();
+        ConfigProblem {
+            key: if key == "." { String::new() } else { key },
+            message: error.inner().to_string(),
+        }
+    })
+}
+
+extern "C" fn run<P: Plugin>(host: HostHandle, arguments: &RunArguments<'_>) -> u8 {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let request = runtime::Request {
+            service: arguments.service.as_str().to_owned(),
+            project: arguments.project.as_str().to_owned(),
+            stop_timeout: Duration::try_from_secs_f64(arguments.stop_timeout)
+                .unwrap_or(crate::constants::DEFAULT_TIMEOUT),
+        };
+        runtime::run::<P::Service>(host, request, || read_config::<P>(arguments.config.as_slice()))
+    }));
+    match outcome {
+        Ok(outcome) => outcome.code(),
+        Err(payload) => {
+            std::mem::forget(payload);
+            RunOutcome::Panicked.code()
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What nearly every service uses: `use plugin_api::prelude::*;`.
+
+pub use std::time::Duration;
+
+pub use schemars::JsonSchema;
+pub use serde::{Deserialize, Serialize};
+pub use serde_json::{Value, json};
+
+pub use crate::context::Context;
+pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::message::Message;
+pub use crate::schemas::MessageType;
+pub use crate::service::Service;
+pub use crate::state::{HealthStatus, ServiceState};
+pub use crate::zmq::{PubSub, PubSubConfig, PublisherConfig, SubscriberConfig};
+pub use crate::{config, export_service};

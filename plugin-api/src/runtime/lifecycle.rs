@@ -1,0 +1,128 @@
+//! A service's life, from `new` to `stop`, each step reported to the host.
+
+use std::future::Future;
+
+use super::guard::guarded;
+use super::inbox;
+use crate::abi::{RunOutcome, Step};
+use crate::context::{Context, StopReason};
+use crate::error::{Error, ErrorKind, Result};
+use crate::service::Service;
+use crate::state::{IllegalTransition, Method};
+
+/// The part of the stop timeout that `run` and the tasks may use; the rest is left to `stop`.
+const RUN_SHARE: f64 = 0.4;
+
+/// Lives one life and says how it ended.
+pub(crate) async fn live<S: Service>(ctx: Context, config: S::Config) -> RunOutcome {
+    let inbox = tokio::task::spawn_local({
+        let ctx = ctx.clone();
+        async move {
+            if let Err(error) = inbox::listen(ctx.clone()).await {
+                ctx.record(&Error::fatal(format!("cannot watch the mailbox: {error}")), "mailbox");
+            }
+        }
+    });
+    if let Err(illegal) = phases::<S>(&ctx, config).await {
+        ctx.record(&Error::fatal(illegal.to_string()), "lifecycle");
+        ctx.worsen(RunOutcome::Failed);
+    }
+    inbox.abort();
+    ctx.outcome()
+}
+
+async fn phases<S: Service>(ctx: &Context, config: S::Config) -> Result<(), IllegalTransition> {
+    let made = bounded(ctx, Method::New, guarded(S::new(config, ctx))).await;
+    let Some(mut service) = succeeded(ctx, Method::New, made) else {
+        ctx.shared().tasks.end_within(std::time::Duration::ZERO).await;
+        return Ok(());
+    };
+    ctx.transition(Method::New, Step::Complete)?;
+
+    if !ctx.is_stopping() && start(ctx, &mut service).await? {
+        run(ctx, &mut service).await?;
+    }
+    stop(ctx, service).await
+}
+
+async fn start<S: Service>(ctx: &Context, service: &mut S) -> Result<bool, IllegalTransition> {
+    ctx.transition(Method::Start, Step::Begin)?;
+    let started = bounded(ctx, Method::Start, guarded(service.start(ctx))).await;
+    if succeeded(ctx, Method::Start, started).is_none() {
+        return Ok(false);
+    }
+    ctx.transition(Method::Start, Step::Complete)?;
+    Ok(!ctx.is_stopping())
+}
+
+async fn run<S: Service>(ctx: &Context, service: &mut S) -> Result<(), IllegalTransition> {
+    ctx.transition(Method::Run, Step::Begin)?;
+    ctx.shared().tasks.spawn_waiting(ctx);
+    let ran = bounded(ctx, Method::Run, guarded(service.run(ctx))).await;
+    if succeeded(ctx, Method::Run, ran).is_some() {
+        ctx.begin_stop(StopReason::RunEnded);
+    }
+    Ok(())
+}
+
+async fn stop<S: Service>(ctx: &Context, mut service: S) -> Result<(), IllegalTransition> {
+    ctx.transition(Method::Stop, Step::Begin)?;
+    let grace = ctx.shared().stop_timeout.mul_f64(RUN_SHARE);
+    let late = ctx.shared().tasks.end_within(grace).await;
+    if !late.is_empty() {
+        tracing::warn!(tasks = late.join(", "), "cancelled tasks that did not end by themselves");
+    }
+    let limit = ctx.shared().stop_timeout.mul_f64(1.0 - RUN_SHARE);
+    let stopped = tokio::time::timeout(limit, guarded(service.stop(ctx))).await;
+    let stopped = stopped.unwrap_or_else(|_| {
+        Err(Error::fatal(format!("stop() did not end within {:.1} s", limit.as_secs_f64())))
+    });
+    succeeded(ctx, Method::Stop, stopped);
+    // The service's own drop is author code too.
+    let dropped = guarded(async move {
+        drop(service);
+        Ok(())
+    });
+    succeeded(ctx, Method::Stop, dropped.await);
+    ctx.transition(Method::Stop, Step::Complete)?;
+    Ok(())
+}
+
+/// Awaits a phase; once the service is to stop, it has a share of the stop timeout left.
+async fn bounded<T>(
+    ctx: &Context,
+    method: Method,
+    phase: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let grace = ctx.shared().stop_timeout.mul_f64(RUN_SHARE);
+    tokio::pin!(phase);
+    tokio::select! {
+        biased;
+        result = &mut phase => return result,
+        () = ctx.stopping() => {}
+    }
+    tokio::time::timeout(grace, phase).await.unwrap_or_else(|_| {
+        let grace = grace.as_secs_f64();
+        Err(Error::new(format!(
+            "{}() went on for {grace:.1} s after the stop was asked for, and was cancelled",
+            method.as_str()
+        )))
+    })
+}
+
+/// The value of a phase, or `None` with its error recorded and the service on its way to stop.
+fn succeeded<T>(ctx: &Context, method: Method, result: Result<T>) -> Option<T> {
+    let error = match result {
+        Ok(value) => return Some(value),
+        Err(error) => error,
+    };
+    let recorded_already = method == Method::Run
+        && error.kind() == ErrorKind::Panicked
+        && ctx.outcome() != RunOutcome::Stopped;
+    if !recorded_already {
+        ctx.record(&error, method.as_str());
+        ctx.worsen(RunOutcome::Failed);
+    }
+    ctx.begin_stop(StopReason::FatalError);
+    None
+}

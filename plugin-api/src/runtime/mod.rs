@@ -1,0 +1,59 @@
+//! Runs one instance: the plugin's own tokio runtime, and a service's life on it.
+
+mod guard;
+mod inbox;
+mod lifecycle;
+mod serve;
+mod tasks;
+
+use std::time::Duration;
+
+use crate::abi::{Host, HostHandle, RunOutcome, Severity};
+use crate::context::Context;
+use crate::manifest::ConfigProblem;
+use crate::service::Service;
+
+pub(crate) use guard::panic_message;
+pub(crate) use serve::serve;
+pub(crate) use tasks::Tasks;
+
+/// What the host wants run.
+pub(crate) struct Request {
+    pub(crate) service: String,
+    pub(crate) project: String,
+    pub(crate) stop_timeout: Duration,
+}
+
+/// How long threads of `spawn_blocking` may take to end after the service has.
+const BLOCKING_GRACE: Duration = Duration::from_millis(500);
+
+/// Runs a service on the calling thread until it has stopped.
+pub(crate) fn run<S: Service>(
+    host: HostHandle,
+    request: Request,
+    config: impl FnOnce() -> Result<S::Config, ConfigProblem>,
+) -> RunOutcome {
+    let _log = crate::log::install(host);
+    let host = Host(host);
+    let fail = |message: String| {
+        host.record_error(Severity::Fatal, "new", &message);
+        RunOutcome::NoRuntime
+    };
+    let config = match config() {
+        Ok(config) => config,
+        Err(problem) => {
+            return fail(format!("configuration: {}: {}", problem.key, problem.message));
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(format!("cannot build the service's tokio runtime: {error}")),
+    };
+    let local = tokio::task::LocalSet::new();
+    let context = Context::new(host, request);
+    let outcome = local.block_on(&runtime, lifecycle::live::<S>(context, config));
+    // Tasks that are still there own clones of the context: they go before the runtime does.
+    drop(local);
+    runtime.shutdown_timeout(BLOCKING_GRACE);
+    outcome
+}

@@ -1,0 +1,104 @@
+//! Dispatches messages and ticks to a service's handlers.
+
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::guard::guarded;
+use crate::abi::Counter;
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::Message;
+use crate::service::Service;
+
+/// How many messages are handled before ticks, tasks and words of the host get their turn.
+const BURST: usize = 64;
+
+/// Dispatches until the service is to stop, or until nothing can come any more.
+pub(crate) async fn serve<S: Service>(ctx: &Context, service: &mut S) -> Result<()> {
+    let shared = ctx.shared();
+    let mut ticker = Ticker::default();
+    while !ctx.is_stopping() {
+        shared.tasks.spawn_waiting(ctx);
+        ticker.follow(shared.tick.get());
+        if shared.tasks.all_ended() && !shared.listens.get() && shared.tick.get().is_none() {
+            return Ok(());
+        }
+        let more = handle_burst(ctx, service).await?;
+        tokio::select! {
+            biased;
+            () = ctx.stopping() => return Ok(()),
+            () = ticker.tick() => outcome(ctx, "on_tick", guarded(service.on_tick(ctx)).await)?,
+            () = tokio::task::yield_now(), if more => {}
+            () = shared.arrivals.notified(), if !more => {}
+        }
+    }
+    Ok(())
+}
+
+/// Handles what waits, up to [`BURST`]; whether there may be more.
+async fn handle_burst<S: Service>(ctx: &Context, service: &mut S) -> Result<bool> {
+    for _ in 0..BURST {
+        if ctx.is_stopping() {
+            return Ok(false);
+        }
+        let Some(raw) = ctx.shared().host.mailbox_take() else { return Ok(false) };
+        let Some(message) = Message::from_raw(raw).filter(Message::is_json) else {
+            ctx.shared().host.count(Counter::BadFrame, 1);
+            continue;
+        };
+        let handled = guarded(service.on_message(ctx, message.clone())).await;
+        match handled {
+            Ok(()) => ctx.shared().host.count(Counter::Handled, 1),
+            Err(error) => {
+                let place = format!("on_message `{}`", message.topic());
+                outcome(ctx, &place, Err(error))?;
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// What becomes of a handler's result: most errors are recorded and the service goes on.
+fn outcome(ctx: &Context, place: &str, result: Result<()>) -> Result<()> {
+    let Err(error) = result else { return Ok(()) };
+    let host = ctx.shared().host;
+    match error.kind() {
+        ErrorKind::Unhandled => host.count(Counter::Unhandled, 1),
+        ErrorKind::Fatal | ErrorKind::Panicked => {
+            host.count(Counter::HandlerError, 1);
+            ctx.record(&error, place);
+            return Err(Error::of(ErrorKind::Panicked, "recorded already"));
+        }
+        _ => {
+            host.count(Counter::HandlerError, 1);
+            ctx.record(&error, place);
+        }
+    }
+    Ok(())
+}
+
+/// The tick, while the service wants one.
+#[derive(Default)]
+struct Ticker(Option<(Duration, Interval)>);
+
+impl Ticker {
+    fn follow(&mut self, wanted: Option<Duration>) {
+        if self.0.as_ref().map(|(period, _)| *period) != wanted {
+            self.0 = wanted.map(|period| {
+                let mut interval = tokio::time::interval(period);
+                interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                (period, interval)
+            });
+        }
+    }
+
+    async fn tick(&mut self) {
+        match &mut self.0 {
+            Some((_, interval)) => {
+                interval.tick().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What the host counts for a service.
+
+use serde::{Deserialize, Serialize};
+
+/// Counters of one service since its host started it; a reload does not reset them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Statistics {
+    /// Messages handed to the bus.
+    pub messages_sent: u64,
+    /// Messages that arrived for the service.
+    pub messages_received: u64,
+    /// Messages whose handler returned normally.
+    pub handled: u64,
+    /// Messages that no handler took.
+    pub unhandled: u64,
+    /// Frames that were not UTF-8 or not JSON, or had more than one part.
+    pub bad_frames: u64,
+    /// Handlers that returned an error.
+    pub handler_errors: u64,
+    /// Messages lost because a queue was full, either way.
+    pub dropped: u64,
+    /// Messages that wait now.
+    pub queue_depth: u64,
+    /// Errors recorded.
+    pub errors: u64,
+    /// Panics caught.
+    pub panics: u64,
+}
