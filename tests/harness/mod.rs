@@ -5,6 +5,7 @@
 //! deadline, and a deadline that passes fails the test with what was seen until then.
 #![allow(dead_code, reason = "the bench and the tests use different parts")]
 #![allow(unreachable_pub, reason = "a module of two test crates has no outside")]
+#![allow(clippy::disallowed_methods, reason = "tests look at the real surroundings")]
 #![allow(clippy::print_stderr, reason = "tests speak to whoever runs them")]
 
 pub mod artefacts;

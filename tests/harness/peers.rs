@@ -65,7 +65,8 @@ impl Subscriber {
     pub fn wait_for(&mut self, wanted: impl Fn(&str, &Value) -> bool) -> Value {
         let end = Instant::now() + DEADLINE;
         let mut seen = Vec::new();
-        while let Some((topic, json)) = self.next_within(end.saturating_duration_since(Instant::now()))
+        while let Some((topic, json)) =
+            self.next_within(end.saturating_duration_since(Instant::now()))
         {
             if wanted(&topic, &json) {
                 return json;
@@ -122,9 +123,10 @@ impl Publisher {
             timeout(DEADLINE, async {
                 while !missing.is_empty() {
                     let message = socket.recv().await.expect("the connection holds");
-                    let Some((1, topic)) = message.get(0).and_then(|frame| {
-                        frame.split_first().map(|(kind, topic)| (*kind, topic))
-                    }) else {
+                    let Some((1, topic)) = message
+                        .get(0)
+                        .and_then(|frame| frame.split_first().map(|(kind, topic)| (*kind, topic)))
+                    else {
                         continue;
                     };
                     missing.retain(|wanted| wanted.as_bytes() != topic);

@@ -70,10 +70,14 @@ fn build(variant: Variant) -> PathBuf {
     }
     let target = variants.join("target");
     let mut build = cargo();
-    build
-        .current_dir(&workspace)
-        .env("CARGO_TARGET_DIR", &target)
-        .args(["rustc", "--quiet", "--package", "fixture-minimal", "--profile", &profile.name]);
+    build.current_dir(&workspace).env("CARGO_TARGET_DIR", &target).args([
+        "rustc",
+        "--quiet",
+        "--package",
+        "fixture-minimal",
+        "--profile",
+        &profile.name,
+    ]);
     if variant == Variant::PanicAbort {
         // Only the last crate needs it; the standard library and the dependencies stay as they are.
         build.args(["--", "-C", "panic=abort"]);

@@ -58,19 +58,19 @@ impl Record {
 struct Chronicle {
     config: Config,
     record: Record,
-    /// Held because a socket lives as long as its handle.
-    sockets: Vec<PubSub>,
 }
 
 impl Service for Chronicle {
     type Config = Config;
 
     async fn new(config: Config, _ctx: &Context) -> Result<Self> {
-        Ok(Self { config, record: Record::default(), sockets: Vec::new() })
+        Ok(Self { config, record: Record::default() })
     }
 
     async fn start(&mut self, ctx: &Context) -> Result<()> {
-        self.sockets = vec![ctx.pub_sub(&self.config.events)?, ctx.pub_sub(&self.config.updates)?];
+        // Only listens, so the handles, which are for publishing, are not kept.
+        ctx.pub_sub(&self.config.events)?;
+        ctx.pub_sub(&self.config.updates)?;
         ctx.tick_every(Duration::from_secs_f64(self.config.summary_interval));
         Ok(())
     }

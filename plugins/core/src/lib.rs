@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use plugin_api::prelude::*;
+use plugin_api::schemas::{AudiencePresent, Extra, RequestBiome, SpaceTimeUpdate};
 
 mod story;
 
@@ -28,16 +29,7 @@ config! {
 }
 
 #[derive(Deserialize)]
-struct AudiencePresent {
-    person_count: u32,
-}
-
-#[derive(Deserialize)]
-struct RequestBiome {
-    biome: String,
-}
-
-#[derive(Deserialize)]
+#[serde(crate = "plugin_api::serde")]
 struct Command {
     command: String,
 }
@@ -84,12 +76,13 @@ impl Service for Core {
                 self.story.move_to(&message.json::<RequestBiome>()?.biome)?;
                 self.announce("biome")
             }
-            _ => match message.json::<Command>()?.command.as_str() {
+            "commands" => match message.json::<Command>()?.command.as_str() {
                 "next" => self.advance(),
                 "reset" => self.begin_again(),
                 // Other services answer other commands on the same port.
                 _ => Ok(()),
             },
+            _ => Err(Error::unhandled()),
         }
     }
 
@@ -122,10 +115,11 @@ impl Core {
         self.era_since = Instant::now();
         let (era, biome) = (self.story.era(), self.story.biome());
         tracing::info!(era, biome, reason, "the story moves on");
-        self.zmq.publish(
-            "SpaceTimeUpdate",
-            &json!({"type": "SpaceTimeUpdate", "era": era, "biome": biome, "tags": [reason]}),
-        )
+        self.zmq.publish_message(&SpaceTimeUpdate {
+            tags: Some(vec![reason.to_owned()]),
+            timestamp: None,
+            extra: Extra::default().with("era", era).with("biome", biome),
+        })
     }
 }
 

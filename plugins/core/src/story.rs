@@ -70,7 +70,7 @@ impl Story {
 
 fn known(biome: &str) -> Result<&'static str> {
     BIOMES.into_iter().find(|known| *known == biome).ok_or_else(|| {
-        Error::new(format!("there is no biome `{biome}`; known are {}", BIOMES.join(", ")))
+        Error::invalid(format!("there is no biome `{biome}`; known are {}", BIOMES.join(", ")))
     })
 }
 
