@@ -153,4 +153,30 @@ impl Publisher {
         let message = ZmqMessage::try_from(frames).expect("a message has a frame");
         runtime().block_on(self.socket.send(message)).expect("a publisher can always send");
     }
+
+    /// Sends a message until `subscriber` hears an answer on `answered`. The host's PUB socket does
+    /// not tell anyone when a subscription has arrived, so this is how a test finds out. Answers to
+    /// messages sent meanwhile may follow.
+    ///
+    /// # Panics
+    /// When none has come within [`DEADLINE`].
+    pub fn ask_until_answered(
+        &mut self,
+        subscriber: &mut Subscriber,
+        topic: &str,
+        json: &Value,
+        answered: &str,
+    ) -> Value {
+        const PATIENCE: Duration = Duration::from_millis(200);
+        let end = Instant::now() + DEADLINE;
+        while Instant::now() < end {
+            self.send(topic, json);
+            if let Some((came, answer)) = subscriber.next_within(PATIENCE)
+                && came == answered
+            {
+                return answer;
+            }
+        }
+        panic!("nobody answered {topic}");
+    }
 }
