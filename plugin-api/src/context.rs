@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) tick: Cell<Option<Duration>>,
     /// Whether a socket of the service receives, so that it has a reason to wait.
     pub(crate) listens: Cell<bool>,
+    /// How many messages came to nothing.
+    pub(crate) left_out: Cell<u64>,
     /// The gravest thing that happened so far.
     outcome: Cell<RunOutcome>,
 }
@@ -79,6 +81,7 @@ impl Context {
             tasks: Tasks::default(),
             tick: Cell::new(None),
             listens: Cell::new(false),
+            left_out: Cell::new(0),
             outcome: Cell::new(RunOutcome::Stopped),
         }))
     }

@@ -27,3 +27,21 @@ pub struct Statistics {
     /// Panics caught.
     pub panics: u64,
 }
+
+/// Whether the `n`th event of a kind is worth a log line: the first ten, then each power of ten.
+/// A flood of bad messages must not become a flood of warnings.
+#[must_use]
+pub fn worth_a_line(n: u64) -> bool {
+    n <= 10 || 10_u64.pow(n.ilog10()) == n
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_gives_a_few_lines() {
+        let lines = (1..=1_000_000).filter(|n| worth_a_line(*n)).count();
+        assert_eq!(lines, 15);
+    }
+}

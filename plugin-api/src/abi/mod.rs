@@ -41,4 +41,5 @@ pub mod export {
     pub use abi_stable::library::{
         __call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult,
     };
+    pub use abi_stable::prefix_type::{PrefixRefTrait, WithMetadata};
 }

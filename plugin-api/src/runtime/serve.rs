@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::service::Service;
+use crate::stats::worth_a_line;
 
 /// How many messages are handled before ticks, tasks and words of the host get their turn.
 const BURST: usize = 64;
@@ -43,20 +44,38 @@ async fn handle_burst<S: Service>(ctx: &Context, service: &mut S) -> Result<bool
             return Ok(false);
         }
         let Some(raw) = ctx.shared().host.mailbox_take() else { return Ok(false) };
-        let Some(message) = Message::from_raw(raw).filter(Message::is_json) else {
-            ctx.shared().host.count(Counter::BadFrame, 1);
-            continue;
-        };
-        let handled = guarded(service.on_message(ctx, message.clone())).await;
-        match handled {
-            Ok(()) => ctx.shared().host.count(Counter::Handled, 1),
-            Err(error) => {
-                let place = format!("on_message `{}`", message.topic());
-                outcome(ctx, &place, Err(error))?;
-            }
+        // The host has found the parts already, so a frame without them does not come.
+        let Some(message) = Message::from_raw(raw) else { continue };
+        if message.is_json() {
+            handle(ctx, service, message).await?;
+        } else {
+            leave_out(ctx, Counter::BadFrame, &message, "left out a message that is not JSON");
         }
     }
     Ok(true)
+}
+
+async fn handle<S: Service>(ctx: &Context, service: &mut S, message: Message) -> Result<()> {
+    let Err(error) = guarded(service.on_message(ctx, message.clone())).await else {
+        ctx.shared().host.count(Counter::Handled, 1);
+        return Ok(());
+    };
+    if error.kind() == ErrorKind::Unhandled {
+        leave_out(ctx, Counter::Unhandled, &message, "no handler takes this message");
+        return Ok(());
+    }
+    outcome(ctx, &format!("on_message `{}`", message.topic()), Err(error))
+}
+
+/// Counts a message that came to nothing, and warns of it now and then.
+fn leave_out(ctx: &Context, counter: Counter, message: &Message, why: &'static str) {
+    ctx.shared().host.count(counter, 1);
+    let left_out = &ctx.shared().left_out;
+    left_out.set(left_out.get() + 1);
+    if worth_a_line(left_out.get()) {
+        let (topic, bytes, so_far) = (message.topic(), message.payload().len(), left_out.get());
+        tracing::warn!(topic, bytes, so_far, "{why}");
+    }
 }
 
 /// What becomes of a handler's result: most errors are recorded and the service goes on.
@@ -64,7 +83,6 @@ fn outcome(ctx: &Context, place: &str, result: Result<()>) -> Result<()> {
     let Err(error) = result else { return Ok(()) };
     let host = ctx.shared().host;
     match error.kind() {
-        ErrorKind::Unhandled => host.count(Counter::Unhandled, 1),
         ErrorKind::Fatal | ErrorKind::Panicked => {
             host.count(Counter::HandlerError, 1);
             ctx.record(&error, place);

@@ -1,0 +1,89 @@
+//! `exphost inspect FILE`: what a plugin file says of itself, and whether it can be loaded.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Exit, Surroundings, list, output};
+use crate::plugin::identify::{self, Identity};
+use crate::plugin::scan::Candidate;
+use crate::plugin_api::manifest::Manifest;
+use crate::prepare;
+
+pub(super) fn inspect(surroundings: &Surroundings<'_>, file: &Path, json: bool) -> Exit {
+    let identified = identify::identify(file);
+    let loaded = match &identified {
+        Ok(identity) => Some(prepare::manifest_of(identity, surroundings)),
+        Err(_) => None,
+    };
+    let (manifest, load_error) = match loaded {
+        Some(Ok(manifest)) => (Some(manifest), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
+    let identity = identified.as_ref().ok().cloned();
+    let error = identified.err().or(load_error);
+    let good = error.is_none();
+    if json {
+        let verdict = match error {
+            Some(error) => Err(error),
+            None => identify::identify(file),
+        };
+        let candidate = Candidate { file: file.to_owned(), identity: verdict };
+        output::json(&document(&candidate, identity.as_ref(), manifest.as_ref()));
+    } else {
+        if let Some(identity) = &identity {
+            show(identity, manifest.as_ref());
+        }
+        if let Some(error) = &error {
+            output::line(&output::problem(&prepare::load_problem(error)));
+        }
+    }
+    if good { Exit::Done } else { Exit::BadConfig }
+}
+
+fn document(
+    candidate: &Candidate,
+    identity: Option<&Identity>,
+    manifest: Option<&Manifest>,
+) -> Value {
+    let mut document = list::entry(candidate);
+    let more = json!({
+        "name": identity.map(|it| &it.name),
+        "version": identity.map(|it| it.version.to_string()),
+        "api_version": identity.map(|it| it.api_version.to_string()),
+        "rustc": identity.map(|it| &it.rustc),
+        "target": identity.map(|it| &it.target),
+        "unwind": identity.map(|it| it.unwind),
+        "description": identity.map(|it| &it.description),
+        "authors": identity.map(|it| &it.authors),
+        "sha256": identity.map(|it| &it.sha256),
+        "config_schema": manifest.map(|it| &it.config_schema),
+    });
+    if let (Value::Object(document), Value::Object(more)) = (&mut document, more) {
+        document.extend(more);
+    }
+    document
+}
+
+fn show(identity: &Identity, manifest: Option<&Manifest>) {
+    let row = |name: &str, value: &str| output::line(&format!("{name:<12} {value}"));
+    row("file", &identity.file.display().to_string());
+    row("name", &identity.name);
+    row("version", &identity.version.to_string());
+    row("plugin-api", &identity.api_version.to_string());
+    row("rustc", &identity.rustc);
+    row("target", &identity.target);
+    row("panics", if identity.unwind { "unwind" } else { "abort" });
+    row("description", &identity.description);
+    row("authors", &identity.authors.join(", "));
+    row("sha256", &identity.sha256);
+    let properties = manifest.and_then(|it| it.config_schema.get("properties"));
+    if let Some(Value::Object(properties)) = properties {
+        output::line("configuration");
+        for (key, schema) in properties {
+            let help = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+            output::line(&format!("  {key:<18} {help}"));
+        }
+    }
+}

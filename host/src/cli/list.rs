@@ -1,0 +1,76 @@
+//! `exphost list`: the plugin files, good and bad.
+
+use comfy_table::Table;
+use serde_json::{Value, json};
+
+use super::{Common, Exit, Surroundings, output};
+use crate::plugin::scan::{self, Candidate};
+use crate::prepare;
+
+pub(super) fn list(common: &Common, surroundings: &Surroundings<'_>, json: bool) -> Exit {
+    let directory = match prepare::plugins_dir(&common.wishes(), surroundings) {
+        Ok(directory) => directory,
+        Err(problem) => {
+            output::note(&output::problem(&problem));
+            return Exit::BadConfig;
+        }
+    };
+    let candidates = match scan::scan(&directory) {
+        Ok(candidates) => candidates,
+        Err(error) => {
+            output::note(&output::problem(&prepare::load_problem(&error)));
+            return Exit::BadConfig;
+        }
+    };
+    let candidates: Vec<_> = candidates
+        .into_iter()
+        .map(|candidate| prepare::examined(candidate, surroundings))
+        .collect();
+    if json {
+        output::json(&candidates.iter().map(entry).collect::<Vec<_>>());
+    } else if candidates.is_empty() {
+        output::line(&format!("no plugin files (*.so) in {}", directory.display()));
+    } else {
+        show(&candidates);
+    }
+    Exit::Done
+}
+
+/// One object of `list --json`.
+pub(super) fn entry(candidate: &Candidate) -> Value {
+    let identity = candidate.identity.as_ref().ok();
+    json!({
+        "file": candidate.file,
+        "name": identity.map(|it| &it.name),
+        "version": identity.map(|it| it.version.to_string()),
+        "api_version": identity.map(|it| it.api_version.to_string()),
+        "ok": identity.is_some(),
+        "error": candidate.identity.as_ref().err().map(ToString::to_string),
+    })
+}
+
+fn show(candidates: &[Candidate]) {
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_header(["PLUGIN", "VERSION", "API", "FILE"]);
+    for candidate in candidates {
+        if let Ok(identity) = &candidate.identity {
+            table.add_row([
+                identity.name.clone(),
+                identity.version.to_string(),
+                identity.api_version.to_string(),
+                candidate.file.display().to_string(),
+            ]);
+        }
+    }
+    if table.row_count() > 0 {
+        for line in table.to_string().lines() {
+            output::line(line.trim_end());
+        }
+    }
+    for candidate in candidates {
+        if let Err(error) = &candidate.identity {
+            output::line(&output::problem(&prepare::load_problem(error)));
+        }
+    }
+}

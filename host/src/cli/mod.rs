@@ -1,0 +1,137 @@
+//! The command line: one file per command.
+
+mod check;
+mod inspect;
+mod list;
+mod output;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::environment::{Env, Mode};
+
+/// How a command ended. The numbers are a promise to scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All went well.
+    Done,
+    /// Something failed while running.
+    Failed,
+    /// The command line makes no sense.
+    Usage,
+    /// Configuration or a plugin is bad; nothing was begun.
+    BadConfig,
+}
+
+impl Exit {
+    /// The process's exit code.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::BadConfig => 78,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed while running; 2 wrong usage; 78 bad configuration or plugin, before
+anything was bound. Results go to standard output, logs to standard error.";
+
+/// Runs the services of an installation from shared libraries, on a ZeroMQ bus of its own.
+#[derive(Debug, Parser)]
+#[command(name = "exphost", version, after_help = EXIT_CODES, subcommand_negates_reqs = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// Project to run, with a variant if wanted: `experimance/quiet` [default: $PROJECT_ENV, else
+    /// the content of projects/.project, else experimance]
+    #[arg(long, short, global = true, value_name = "NAME")]
+    project: Option<String>,
+    /// Directory of the plugins' .so files [default: that of this executable]
+    #[arg(long, global = true, value_name = "DIR", env = "EXPHOST_PLUGINS")]
+    plugins: Option<PathBuf>,
+    /// Directory of the projects [default: projects]
+    #[arg(long, global = true, value_name = "DIR", env = "EXPHOST_PROJECTS")]
+    projects: Option<PathBuf>,
+    /// Least level that is logged: trace, debug, info, warning, error, critical
+    #[arg(long, short, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// Sets a value of a service's configuration, over file and environment
+    #[arg(long = "set", global = true, value_name = "SERVICE.KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the project's services until told to stop (the default)
+    Run,
+    /// Look for everything that `run` would refuse, and bind nothing
+    Check {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the plugin files
+    List {
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a plugin file says of itself, and whether it can be loaded
+    Inspect {
+        /// The plugin's .so file
+        file: PathBuf,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What every command knows of where it runs.
+pub struct Surroundings<'a> {
+    /// The environment.
+    pub env: &'a dyn Env,
+    /// Development or production.
+    pub mode: Mode,
+    /// This executable, which is also the probe.
+    pub executable: PathBuf,
+}
+
+/// Parses the command line and runs its command.
+#[must_use]
+pub fn main(surroundings: &Surroundings<'_>) -> Exit {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way too; clap prints each where it belongs. A closed
+            // pipe is no reason for another exit code.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let common = &arguments.common;
+    match arguments.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(common, surroundings),
+        Command::Check { json } => check::check(common, surroundings, json),
+        Command::List { json } => list::list(common, surroundings, json),
+        Command::Inspect { file, json } => inspect::inspect(surroundings, &file, json),
+    }
+}

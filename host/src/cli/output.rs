@@ -1,0 +1,45 @@
+//! Results on standard output, and what goes wrong before there is a log on standard error.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::problem::Problem;
+
+/// Prints a line of a result. A reader that has gone away is not an error of ours.
+pub(super) fn line(text: &str) {
+    let _ = writeln!(anstream::stdout(), "{text}");
+}
+
+/// Prints a line to people, beside the result.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// Prints one JSON document.
+pub(super) fn json(document: &impl Serialize) {
+    match serde_json::to_string_pretty(document) {
+        Ok(text) => line(&text),
+        Err(error) => note(&format!("error: cannot write the result as JSON: {error}")),
+    }
+}
+
+/// A problem for people: coloured where colour is shown.
+pub(super) fn problem(problem: &Problem) -> String {
+    let style = if problem.is_error() {
+        anstyle::AnsiColor::Red.on_default().bold()
+    } else {
+        anstyle::AnsiColor::Yellow.on_default().bold()
+    };
+    let text = problem.to_string();
+    let word = if problem.is_error() { "error: " } else { "warning: " };
+    match text.split_once(word) {
+        Some((before, after)) => format!("{before}{style}{word}{style:#}{after}"),
+        None => text,
+    }
+}
+
+/// `1 error`, `2 errors`.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,122 @@
+//! `exphost`: runs the project until it is told to stop.
+
+use std::sync::Arc;
+
+use super::{Common, Exit, Surroundings, output};
+use crate::bus::Bus;
+use crate::logging;
+use crate::plugin::instance;
+use crate::plugin::library::Library;
+use crate::prepare::{self, Prepared};
+use crate::signals;
+use crate::supervisor::{FLUSH_TIMEOUT, Launch, Supervisor, Verdict};
+
+pub(super) fn run(common: &Common, surroundings: &Surroundings<'_>) -> Exit {
+    let prepared = prepare::prepare(&common.wishes(), surroundings);
+    if !prepared.is_good() {
+        for problem in &prepared.problems {
+            output::note(&output::problem(problem));
+        }
+        return Exit::BadConfig;
+    }
+    let log = match logging::init(prepared.log_settings.clone()) {
+        Ok(log) => log,
+        Err(error) => {
+            output::note(&format!("error: {error}"));
+            return Exit::BadConfig;
+        }
+    };
+    for service in &prepared.services {
+        log.add_own_target(&service.manifest.crate_name);
+    }
+    announce(&prepared, surroundings);
+    let verdict = match host(prepared) {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            tracing::error!(%error, "cannot run the project");
+            return Exit::Failed;
+        }
+    };
+    conclude(&verdict)
+}
+
+fn announce(prepared: &Prepared, surroundings: &Surroundings<'_>) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        project = %prepared.project,
+        mode = ?surroundings.mode,
+        plugins = %prepared.plugins_dir.display(),
+        "exphost starts"
+    );
+    for problem in &prepared.problems {
+        // One line each: whoever greps the log for a file finds the whole story in it.
+        tracing::warn!("{}", problem.to_string().replace("\n  hint:", " (hint:") + closing(problem));
+    }
+    for service in &prepared.services {
+        tracing::info!(
+            service = service.name,
+            plugin = service.staged.identity().name,
+            version = %service.staged.identity().version,
+            sha256 = &service.staged.identity().sha256[..12],
+            config = %service.config_source,
+            "service ready to start"
+        );
+    }
+}
+
+fn closing(problem: &crate::problem::Problem) -> &'static str {
+    if problem.hint.is_some() { ")" } else { "" }
+}
+
+/// Runs the services from the first start to the last flush.
+fn host(prepared: Prepared) -> Result<Verdict, Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let bus = Bus::start(prepared.bus_config())?;
+    let limits = prepared.mailbox_limits();
+    let mut launches = Vec::new();
+    for service in &prepared.services {
+        launches.push(Launch {
+            name: service.name.clone(),
+            library: Arc::new(Library::open(&service.staged)?),
+            config: service.config.to_string().into_bytes(),
+            depends_on: service.depends_on.clone(),
+            start_timeout: service.start_timeout,
+            stop_timeout: service.stop_timeout,
+        });
+    }
+    let verdict = runtime.block_on(async {
+        // Before the first service starts, so that no signal finds the default action.
+        let signals = signals::listen()?;
+        let project = prepared.project.clone();
+        let supervisor = Supervisor::new(project, launches, limits, bus.handle(), signals)?;
+        Ok::<_, std::io::Error>(supervisor.run().await)
+    })?;
+    if let Err(error) = bus.shutdown(FLUSH_TIMEOUT) {
+        tracing::warn!(%error, "the bus did not close cleanly");
+    }
+    if !verdict.hung.is_empty() {
+        // Left-behind threads still run code of their libraries, which must stay mapped, and whose
+        // staged copies the next host's start clears away.
+        conclude_and_leave(&verdict);
+    }
+    Ok(verdict)
+}
+
+fn conclude(verdict: &Verdict) -> Exit {
+    if verdict.is_clean() {
+        tracing::info!("exphost ends");
+        return Exit::Done;
+    }
+    tracing::error!(
+        failed = verdict.failed.join(", "),
+        hung = verdict.hung.join(", "),
+        forced = verdict.forced,
+        "exphost ends after failures"
+    );
+    Exit::Failed
+}
+
+fn conclude_and_leave(verdict: &Verdict) -> ! {
+    let exit = conclude(verdict);
+    instance::leave_process(i32::from(exit.code()))
+}

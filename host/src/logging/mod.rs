@@ -1,0 +1,2 @@
+//! Logging.
+pub mod bridge;

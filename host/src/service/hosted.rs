@@ -1,0 +1,189 @@
+//! The host as one service sees it: every question and report of a plugin ends here.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use jiff::Timestamp;
+use plugin_api::abi::{Counter, EnvelopeKind, SendOutcome, Severity, Step};
+use plugin_api::state::{HealthStatus, IllegalTransition, Method, StateRecord};
+use plugin_api::stats::Statistics;
+use plugin_api::zmq::SocketSpec;
+
+use super::counters::{Counters, value};
+use super::health::{Check, Health, RecordedError};
+use super::mailbox::Mailbox;
+use super::state::StateManager;
+use crate::bus::BusHandle;
+use crate::logging;
+use crate::message::{Envelope, SocketId};
+use crate::plugin::host_side::ServiceHost;
+
+/// Called with every state that a service enters, on the service's thread.
+pub type StateListener = Box<dyn Fn(&str, StateRecord) + Send + Sync>;
+
+/// What the host holds for one service, whatever instance of it runs.
+pub struct Hosted {
+    name: String,
+    states: StateManager,
+    health: Health,
+    counters: Counters,
+    mailbox: Arc<Mailbox>,
+    bus: BusHandle,
+    listener: StateListener,
+}
+
+impl Hosted {
+    /// A service that has not begun.
+    #[must_use]
+    pub fn new(
+        name: String,
+        mailbox: Arc<Mailbox>,
+        bus: BusHandle,
+        listener: StateListener,
+    ) -> Self {
+        Self {
+            name,
+            states: StateManager::new(Timestamp::now),
+            health: Health::default(),
+            counters: Counters::default(),
+            mailbox,
+            bus,
+            listener,
+        }
+    }
+
+    /// Its mailbox.
+    #[must_use]
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    /// Its states.
+    #[must_use]
+    pub fn states(&self) -> &StateManager {
+        &self.states
+    }
+
+    /// Its health.
+    #[must_use]
+    pub fn health_record(&self) -> &Health {
+        &self.health
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn count_up(&self) -> Statistics {
+        let mailbox = self.mailbox.stats();
+        let (errors, panics) = self.health.counts();
+        let sockets = self.bus.stats();
+        let sockets = sockets.iter().filter(|socket| socket.service == self.name);
+        let bad_frames: u64 = sockets.map(|socket| socket.bad_frames).sum();
+        Statistics {
+            messages_sent: value(&self.counters.sent),
+            messages_received: mailbox.accepted + mailbox.dropped,
+            handled: value(&self.counters.handled),
+            unhandled: value(&self.counters.unhandled),
+            bad_frames: bad_frames + value(&self.counters.bad_payloads),
+            handler_errors: value(&self.counters.handler_errors),
+            dropped: mailbox.dropped + value(&self.counters.send_dropped),
+            queue_depth: mailbox.depth as u64,
+            errors,
+            panics,
+        }
+    }
+}
+
+impl ServiceHost for Hosted {
+    fn service(&self) -> &str {
+        &self.name
+    }
+
+    fn transition(&self, method: Method, step: Step) -> Result<StateRecord, IllegalTransition> {
+        let _scope = logging::service_scope(&self.name);
+        let taken = self.states.take(method, step)?;
+        if let Some(record) = taken {
+            tracing::info!(target: "exphost::service", "state {}", record.state);
+            (self.listener)(&self.name, record);
+        }
+        Ok(taken.unwrap_or_else(|| self.states.log().current()))
+    }
+
+    fn state(&self) -> StateRecord {
+        self.states.log().current()
+    }
+
+    fn record_error(&self, severity: Severity, place: &str, message: &str) {
+        let _scope = logging::service_scope(&self.name);
+        match severity {
+            Severity::Error => tracing::error!(target: "exphost::service", place, "{message}"),
+            Severity::Fatal => {
+                tracing::error!(target: "exphost::service", place, fatal = true, "{message}");
+            }
+            Severity::Panic => {
+                tracing::error!(target: "exphost::service", place, panic = true, "{message}");
+            }
+        }
+        self.health.record_error(RecordedError {
+            severity,
+            place: place.to_owned(),
+            message: message.to_owned(),
+            at: Timestamp::now(),
+        });
+    }
+
+    fn reset_error_status(&self) {
+        self.health.reset_error_status();
+    }
+
+    fn record_health_check(
+        &self,
+        name: &str,
+        status: HealthStatus,
+        message: &str,
+        metadata: &[u8],
+    ) {
+        let metadata = serde_json::from_slice(metadata).unwrap_or_default();
+        let (message, at) = (message.to_owned(), Timestamp::now());
+        self.health.record_check(name, Check { status, message, metadata, at });
+    }
+
+    fn health(&self) -> HealthStatus {
+        self.health.overall()
+    }
+
+    fn statistics(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.count_up()).unwrap_or_default()
+    }
+
+    fn count(&self, counter: Counter, amount: u64) {
+        self.counters.add(counter, amount);
+    }
+
+    fn mailbox_fd(&self) -> BorrowedFd<'_> {
+        self.mailbox.fd()
+    }
+
+    fn mailbox_control(&self) -> Option<EnvelopeKind> {
+        self.mailbox.take_control()
+    }
+
+    fn mailbox_take(&self, limit: usize, each: &mut dyn FnMut(Envelope)) {
+        self.mailbox.take(limit, each);
+    }
+
+    fn open_socket(&self, spec: SocketSpec) -> Result<SocketId, String> {
+        let opened = self.bus.open(&self.name, spec, Arc::clone(&self.mailbox));
+        opened.map_err(|error| error.to_string())
+    }
+
+    fn send(&self, socket: SocketId, topic: &str, payload: &[u8]) -> SendOutcome {
+        let outcome = self.bus.send(socket, topic, payload);
+        match outcome {
+            SendOutcome::Queued => self.counters.sent.fetch_add(1, Ordering::Relaxed),
+            SendOutcome::Full => self.counters.send_dropped.fetch_add(1, Ordering::Relaxed),
+            SendOutcome::NoSocket | SendOutcome::Closed | SendOutcome::TooLarge => 0,
+        };
+        outcome
+    }
+}

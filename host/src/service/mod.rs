@@ -1,0 +1,10 @@
+//! A service as the host holds it, whatever instance of it runs: its state machine, mailbox,
+//! health and counters.
+
+pub mod counters;
+pub mod health;
+pub mod hosted;
+pub mod mailbox;
+pub mod state;
+
+pub use hosted::Hosted;

@@ -1,0 +1,9 @@
+//! Every way to load a plugin badly, and one to load it well, with a real library.
+//!
+//! The library is the `handmade` fixture. Bad ones are copies of it with patched bytes, so that each
+//! differs from a good one in what is tested and in nothing else.
+
+mod bad_files;
+mod good_plugin;
+mod probing;
+mod support;

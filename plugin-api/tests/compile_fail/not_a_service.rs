@@ -1,0 +1,7 @@
+use plugin_api::prelude::*;
+
+struct Lamp;
+
+export_service!(Lamp);
+
+fn main() {}
