@@ -70,7 +70,9 @@ fn build(variant: Variant) -> PathBuf {
     }
     let target = variants.join("target");
     let mut build = cargo();
-    build.current_dir(&workspace).env("CARGO_TARGET_DIR", &target).args([
+    // Nobody debugs a library that is only refused.
+    build.env("CARGO_PROFILE_DEV_DEBUG", "false").env("CARGO_TARGET_DIR", &target);
+    build.current_dir(&workspace).args([
         "rustc",
         "--quiet",
         "--package",
