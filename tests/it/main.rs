@@ -1,1 +1,16 @@
-fn main() {}
+//! Integration tests: they start the real binary with real plugins and talk to it as peers do.
+#![allow(clippy::disallowed_methods, reason = "tests look at the real surroundings")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod architecture;
+mod bad_files;
+mod config_errors;
+mod contracts;
+mod faults;
+mod hangs;
+mod logs;
+mod run;
+mod sockets;
+mod throughput;

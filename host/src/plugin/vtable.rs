@@ -25,8 +25,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use plugin_api::abi::export::{PrefixRefTrait, WithMetadata};
 use plugin_api::abi::{
-    ByteSink, CallsiteInfo, Counter, EnvelopeKind, FieldKind, HostBytes, HostHandle, HostVtable, HostVtableRef,
-    LogField, LogRecord, RSlice, RStr, RawEnvelope, SendOutcome, Severity, Step, TransitionReply,
+    ByteSink, CallsiteInfo, Counter, EnvelopeKind, FieldKind, HostBytes, HostHandle, HostVtable,
+    HostVtableRef, LogField, LogRecord, RSlice, RStr, RawEnvelope, SendOutcome, Severity, Step,
+    TransitionReply,
 };
 use plugin_api::state::{HealthStatus, Method, ServiceState};
 use plugin_api::zmq::SocketSpec;

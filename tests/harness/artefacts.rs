@@ -1,0 +1,108 @@
+//! The binary and the plugins, built once per test run in the profile of the running test.
+//!
+//! `cargo test` builds neither the binary nor the cdylibs of other packages by itself.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::repository;
+
+/// The plugins of the repository.
+pub const PLUGINS: [&str; 3] = ["heartbeat", "core", "chronicle"];
+
+const FIXTURES: [&str; 6] = [
+    "fixture-bare",
+    "fixture-chatter",
+    "fixture-counter",
+    "fixture-faults",
+    "fixture-minimal",
+    "fixture-probe-crash",
+];
+
+/// Where cargo puts what it builds, and how it is told to put it there.
+#[derive(Debug)]
+pub struct Profile {
+    /// `target/debug`, `target/release`…
+    pub directory: PathBuf,
+    /// What to give cargo's `--profile`.
+    pub name: String,
+}
+
+impl Profile {
+    /// The profile of the running test or bench.
+    pub fn of_this_process() -> &'static Self {
+        static PROFILE: OnceLock<Profile> = OnceLock::new();
+        PROFILE.get_or_init(|| {
+            let test = std::env::current_exe().expect("a running test has a path");
+            let directory = test.ancestors().nth(2).expect("a test is below target/<profile>/deps");
+            let name = directory.file_name().expect("a profile has a directory").to_string_lossy();
+            let name = if name == "debug" { "dev".into() } else { name.into_owned() };
+            Self { directory: directory.to_owned(), name }
+        })
+    }
+
+    fn target_directory(&self) -> &Path {
+        self.directory.parent().expect("a profile's directory is below the target directory")
+    }
+}
+
+/// A cargo command, free of what the outer cargo set for this test alone.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it fails, with all it said.
+pub fn succeed(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?} failed:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+}
+
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let profile = Profile::of_this_process();
+        eprintln!("building the host, the plugins and the fixtures ({} profile)", profile.name);
+        let mut build = cargo();
+        build
+            .current_dir(repository())
+            .args(["build", "--quiet", "--locked", "--profile", &profile.name])
+            .env("CARGO_TARGET_DIR", profile.target_directory())
+            .args(["--package", "exphost"]);
+        for package in PLUGINS.iter().chain(&FIXTURES) {
+            build.args(["--package", package]);
+        }
+        succeed(&mut build);
+        profile.directory.clone()
+    })
+}
+
+/// The `exphost` binary.
+pub fn exphost() -> PathBuf {
+    built().join("exphost")
+}
+
+/// File name of a package's cdylib.
+pub fn library_name(package: &str) -> String {
+    format!("lib{}.so", package.replace('-', "_"))
+}
+
+/// The cdylib of one of [`PLUGINS`] or of a fixture.
+pub fn plugin(package: &str) -> PathBuf {
+    built().join(library_name(package))
+}

@@ -1,0 +1,142 @@
+//! A project in a temporary directory, and the commands that work on it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::artefacts::{exphost, library_name, plugin};
+use super::host::Host;
+
+/// The name of every test's project.
+pub const PROJECT: &str = "test";
+
+/// A working directory with `projects/test/` and `plugins/` in it.
+#[derive(Debug)]
+pub struct Project {
+    directory: TempDir,
+}
+
+impl Default for Project {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Project {
+    /// A project without services, and no plugins.
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("project-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .expect("the target directory can be written");
+        fs::create_dir_all(directory.path().join("projects").join(PROJECT)).expect("a directory");
+        fs::create_dir(directory.path().join("plugins")).expect("a directory");
+        Self { directory }
+    }
+
+    /// The working directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The plugin directory.
+    pub fn plugins(&self) -> PathBuf {
+        self.path().join("plugins")
+    }
+
+    /// Path of a file of the project.
+    pub fn config_path(&self, service: &str) -> PathBuf {
+        self.path().join("projects").join(PROJECT).join(format!("{service}.toml"))
+    }
+
+    /// Writes `<service>.toml`; `exphost` for the host's own file.
+    #[must_use]
+    pub fn config(self, service: &str, toml: impl AsRef<str>) -> Self {
+        fs::write(self.config_path(service), toml.as_ref()).expect("the project can be written");
+        self
+    }
+
+    /// Puts the built plugin of a package into the plugin directory.
+    #[must_use]
+    pub fn plugin(self, package: &str) -> Self {
+        self.library(&library_name(package), &plugin(package))
+    }
+
+    /// Puts a library into the plugin directory under another name.
+    #[must_use]
+    pub fn library(self, name: &str, library: &Path) -> Self {
+        fs::copy(library, self.plugins().join(name))
+            .unwrap_or_else(|error| panic!("{}: {error}", library.display()));
+        self
+    }
+
+    /// Puts a file with these bytes into the plugin directory.
+    #[must_use]
+    pub fn file(self, name: &str, bytes: &[u8]) -> Self {
+        fs::write(self.plugins().join(name), bytes).expect("the plugin directory can be written");
+        self
+    }
+
+    /// Both files of a service that runs `package` under another name.
+    #[must_use]
+    pub fn service(self, service: &str, package: &str, toml: impl AsRef<str>) -> Self {
+        let directive = format!("\n[exphost]\nplugin = \"{package}\"\n");
+        self.plugin(package).config(service, toml.as_ref().to_owned() + &directive)
+    }
+
+    /// `exphost --project test` with `arguments`, in development mode whoever runs the test.
+    pub fn command<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = Command::new(exphost());
+        command
+            .current_dir(self.path())
+            .env_remove("SERVICES")
+            .env_remove("PROJECT_ENV")
+            .env("EXPERIMANCE_ENV", "development")
+            .args(["--project", PROJECT])
+            .arg("--plugins")
+            .arg(self.plugins())
+            .arg("--projects")
+            .arg(self.path().join("projects"))
+            .args(arguments)
+            .stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("EXPHOST_") {
+                command.env_remove(&name);
+            }
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the binary can be started")
+    }
+
+    /// Runs a read command with `--json`: its exit code and its document.
+    pub fn json(&self, arguments: &[&str]) -> (i32, Value) {
+        let output = self.command(arguments.iter().copied().chain(["--json"])).output();
+        let output = output.expect("the binary can be started");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let document = serde_json::from_str(&stdout).unwrap_or_else(|error| {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            panic!("{arguments:?}: not one JSON document: {error}\n{stdout}\n{stderr}")
+        });
+        (output.status.code().unwrap_or(-1), document)
+    }
+
+    /// Starts the host.
+    pub fn start(self) -> Host {
+        self.start_with(&[])
+    }
+
+    /// Starts the host with more arguments.
+    pub fn start_with(self, arguments: &[&str]) -> Host {
+        Host::start(self, arguments)
+    }
+}

@@ -1,0 +1,138 @@
+//! `fixture-minimal`, built in ways that a host must refuse.
+//!
+//! Each variant is a small workspace below the target directory: a copy of the fixture beside a
+//! copy of plugin-api, which may be changed. They share one target directory, so that their
+//! dependencies are compiled once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::artefacts::{Profile, cargo, library_name, succeed};
+use super::repository;
+
+/// A way to build the fixture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// As it is, but a panic aborts the process.
+    PanicAbort,
+    /// Against a plugin-api with another field type in the boundary, under the same version.
+    OtherLayout,
+    /// Against the next major version of plugin-api.
+    OtherMajor,
+    /// Against a newer minor version of plugin-api.
+    NewerMinor,
+}
+
+/// The built library of a variant.
+pub fn library(variant: Variant) -> PathBuf {
+    static BUILT: [OnceLock<PathBuf>; 4] = [const { OnceLock::new() }; 4];
+    BUILT[variant as usize].get_or_init(|| build(variant)).clone()
+}
+
+impl Variant {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::PanicAbort => "panic-abort",
+            Self::OtherLayout => "other-layout",
+            Self::OtherMajor => "other-major",
+            Self::NewerMinor => "newer-minor",
+        }
+    }
+
+    /// The change: a file of plugin-api, what stands in it, and what takes its place.
+    const fn change(self) -> Option<(&'static str, &'static str, &'static str)> {
+        const VERSION: &str = "\nversion = \"1.0.0\"\n";
+        match self {
+            Self::PanicAbort => None,
+            // The plugin's side only reads this struct, so a further field needs no other change.
+            Self::OtherLayout => Some((
+                "src/abi/module.rs",
+                "pub stop_timeout: f64,",
+                "pub stop_timeout: f64,\n    /// Unknown to the host.\n    pub surplus: u32,",
+            )),
+            Self::OtherMajor => Some(("Cargo.toml", VERSION, "\nversion = \"2.0.0\"\n")),
+            Self::NewerMinor => Some(("Cargo.toml", VERSION, "\nversion = \"1.99.0\"\n")),
+        }
+    }
+}
+
+fn build(variant: Variant) -> PathBuf {
+    let profile = Profile::of_this_process();
+    let variants = profile.directory.join("variants");
+    let workspace = variants.join(variant.name());
+    lay_out(&workspace);
+    if let Some((file, from, to)) = variant.change() {
+        let file = workspace.join("plugin-api").join(file);
+        let text = read(&file);
+        assert!(text.contains(from), "{}: there is no {from:?} to change", file.display());
+        write_if_changed(&file, &text.replacen(from, to, 1));
+    }
+    let target = variants.join("target");
+    let mut build = cargo();
+    // Nobody debugs a library that is only refused.
+    build.env("CARGO_PROFILE_DEV_DEBUG", "false").env("CARGO_TARGET_DIR", &target);
+    build.current_dir(&workspace).args([
+        "rustc",
+        "--quiet",
+        "--package",
+        "fixture-minimal",
+        "--profile",
+        &profile.name,
+    ]);
+    if variant == Variant::PanicAbort {
+        // Only the last crate needs it; the standard library and the dependencies stay as they are.
+        build.args(["--", "-C", "panic=abort"]);
+    }
+    succeed(&mut build);
+    let file_name = library_name("fixture-minimal");
+    let built = target.join(profile.directory.file_name().expect("a profile has a directory"));
+    // The next variant overwrites the file in the shared target directory.
+    let kept = workspace.join(&file_name);
+    fs::copy(built.join(&file_name), &kept).expect("cargo built the library");
+    kept
+}
+
+/// The copies that the variants change, and a workspace around them.
+fn lay_out(workspace: &Path) {
+    let repository = repository();
+    copy_tree(&repository.join("plugin-api"), &workspace.join("plugin-api"));
+    copy_tree(&repository.join("tests/fixtures/minimal"), &workspace.join("minimal"));
+    let manifest = read(&repository.join("Cargo.toml"));
+    let manifest: String = manifest
+        .lines()
+        .map(|line| match line.split_once(" = ").map(|(key, _)| key) {
+            Some("members") => "members = [\"plugin-api\", \"minimal\"]\n".to_owned(),
+            Some("default-members") => String::new(),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    write_if_changed(&workspace.join("Cargo.toml"), &manifest);
+    // The same versions of the dependencies; cargo drops the packages that are not here.
+    write_if_changed(&workspace.join("Cargo.lock"), &read(&repository.join("Cargo.lock")));
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("the target directory can be written");
+    for entry in fs::read_dir(from).expect("the repository can be read") {
+        let entry = entry.expect("the repository can be read");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_tree(&from, &to);
+        } else {
+            write_if_changed(&to, &read(&from));
+        }
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Leaves a file alone that is as it should be, so that cargo has nothing to do in the next run.
+fn write_if_changed(path: &Path, text: &str) {
+    if fs::read_to_string(path).is_ok_and(|present| present == text) {
+        return;
+    }
+    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}

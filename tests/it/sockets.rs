@@ -1,0 +1,19 @@
+//! `zmq` tables for test services.
+
+/// A publisher that the host binds on this machine.
+pub(crate) fn publisher(port: u16) -> String {
+    format!("[zmq.publisher]\naddress = \"tcp://127.0.0.1\"\nport = {port}\n")
+}
+
+/// A subscriber that connects to a publisher of the test's.
+pub(crate) fn subscriber(port: u16, topics: &[&str]) -> String {
+    format!("[zmq.subscriber]\naddress = \"tcp://127.0.0.1\"\nport = {port}\ntopics = {topics:?}\n")
+}
+
+/// A heartbeat that beats ten times a second.
+pub(crate) fn heartbeat(events: u16, commands: Option<u16>) -> String {
+    let commands = commands.map(|port| subscriber(port, &["heartbeat", "commands"]));
+    // The defaults would make it listen on a port of a real installation.
+    let commands = commands.unwrap_or_else(|| subscriber(events, &["commands"]));
+    format!("work_interval = 0.1\n{}{commands}", publisher(events))
+}
