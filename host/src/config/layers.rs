@@ -164,7 +164,8 @@ impl<'s> Layers<'s> {
         problem.hint = if known.is_root() && unknown == "exphost" {
             Some("the [exphost] table can be set in the service's file only".to_owned())
         } else {
-            known_names(&unknown, &keys, "keys")
+            let no_keys = || Some(format!("`{known}` has no keys of its own"));
+            known_names(&unknown, &keys, "keys").or_else(no_keys)
         };
         problem
     }

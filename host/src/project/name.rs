@@ -106,7 +106,10 @@ fn lost(message: String, among: &Path, wanted: &Path, name: &str, noun: &str) ->
     known.sort();
     let known: Vec<_> = known.iter().map(String::as_str).collect();
     let hint = known_names(name, &known, noun).unwrap_or_else(|| {
-        format!("there are no {noun} in {}; use --projects to name another folder", among.display())
+        if noun == "variants" {
+            return "it has no variants; name the project alone".to_owned();
+        }
+        format!("there are no projects in {}; name another folder with --projects", among.display())
     });
     Problem::error(message).in_file(wanted).hint(hint)
 }

@@ -79,7 +79,7 @@ fn no_text_makes_it_panic() {
     let manifests = [manifest(), manifest_of::<Needy>(Value::Null)];
     let names =
         ["CAMERA_FPS", "CAMERA", "ZMQ", "STYLE", "EXTRA", "WORKERS", "NAME", "SOURCE_DEVICE"];
-    for seed in 0..3000 {
+    for seed in 0..400 {
         let random = &mut Random(seed);
         let file = ServiceFile::parse("core", Path::new("core.toml"), &text(random));
         let variables: BTreeMap<_, _> = names
@@ -107,7 +107,7 @@ fn no_text_makes_it_panic() {
 #[test]
 fn what_is_found_good_is_good_for_the_plugin() {
     let mut good = 0;
-    for seed in 0..3000 {
+    for seed in 0..400 {
         let random = &mut Random(seed);
         let lines = [
             "work_interval = 2",
@@ -133,19 +133,20 @@ fn what_is_found_good_is_good_for_the_plugin() {
         ];
         let file: Vec<_> = lines.iter().filter(|_| random.below(8) == 0).copied().collect();
         let resolved = resolve_with(&manifest(), &file.join("\n"), &[], &[]);
-        let integral_float = file.contains(&"camera.fps = 3.0");
         let read: Result<Config, _> = serde_json::from_value(resolved.value);
         if resolved.problems.is_empty() {
             good += 1;
-            // JSON Schema counts 3.0 among the whole numbers; the plugin's own type has the last word.
-            assert!(read.is_ok() || integral_float, "seed {seed}: {file:?}: {read:?}");
+            assert!(read.is_ok(), "seed {seed}: {file:?}: {read:?}");
         } else if let Ok(config) = read {
             // What only the schema knows: ranges, and keys that serde would pass over.
-            let ranges = config.work_interval < 0.1 || file.contains(&"camera.lens = 1");
+            let is_syntax =
+                resolved.problems.iter().any(|problem| problem.message.starts_with("is not TOML"));
+            let ranges =
+                is_syntax || config.work_interval < 0.1 || file.contains(&"camera.lens = 1");
             assert!(ranges, "seed {seed}: {file:?}: {:?}", resolved.problems);
         }
     }
-    assert!(good > 300, "only {good} configurations were good; the test shows little");
+    assert!(good > 60, "only {good} configurations were good; the test shows little");
 }
 
 #[test]
