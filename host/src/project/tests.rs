@@ -73,7 +73,7 @@ fn the_project_is_named_by_the_first_that_speaks() {
     let bad = projects(&[(".project", "a b")]);
     let problem = choose(&bad, None, &[]).unwrap_err();
     assert_told(
-        &told(&bad, &[problem]),
+        &told(&bad, &[*problem]),
         &[
             "projects/.project: error: `a b` is not a name of a project\n  hint: write `project` or `project/variant`; names have letters, digits, `_`, `-` and `.`, and begin with a letter, a digit or `_`",
         ],
