@@ -95,11 +95,17 @@ impl Document {
 fn broken(file: &Path, text: &str, error: &toml::de::Error) -> Problem {
     let offset = error.span().map_or(text.len(), |span| span.start);
     let at = position(text, offset);
+    let rest = text.get(offset..).and_then(|rest| rest.lines().next()).unwrap_or_default();
     let message = error.message();
-    let hint = if message.contains("duplicate") {
-        "keep one of the two"
+    let about_value = message.starts_with("invalid") || message.starts_with("string values");
+    let (message, hint) = if about_value && rest.trim_start().trim_start_matches('=').is_empty() {
+        ("the value is missing", "write `key = value`, or remove the line")
+    } else if about_value && rest.starts_with(char::is_alphabetic) {
+        ("text must stand in quotes", "write `key = \"text\"`; true and false have no quotes")
+    } else if message.starts_with("duplicate") {
+        (message, "keep one of the two")
     } else {
-        "write `key = value`, with text in quotes and lists in [ ]"
+        (message, "write `key = value`, with text in quotes and lists in [ ]")
     };
     Problem::error(format!("is not TOML: {message}"))
         .in_file(file)

@@ -39,7 +39,7 @@ impl Override {
     ///
     /// # Errors
     /// A problem that shows the form when the argument does not have it.
-    pub fn parse(argument: &str) -> Result<Self, Problem> {
+    pub fn parse(argument: &str) -> Result<Self, Box<Problem>> {
         let parts = argument.split_once('=').and_then(|(key, text)| {
             let (service, path) = key.trim().split_once('.')?;
             Some((service, super::document::parse_key(path)?, text))
@@ -48,11 +48,12 @@ impl Override {
             Some((service, path, text)) if !service.is_empty() => {
                 Ok(Self { service: service.to_owned(), path, text: text.to_owned() })
             }
-            _ => Err(Problem::error(format!(
-                "`--set {}` has not the form service.key=value",
-                argument.escape_debug()
-            ))
-            .hint("for example: --set heartbeat.work_interval=0.5")),
+            _ => {
+                let argument = argument.escape_debug();
+                let message = format!("`--set {argument}` has not the form service.key=value");
+                let problem = Problem::error(message);
+                Err(Box::new(problem.hint("for example: --set heartbeat.work_interval=0.5")))
+            }
         }
     }
 
@@ -164,7 +165,8 @@ impl<'s> Layers<'s> {
         problem.hint = if known.is_root() && unknown == "exphost" {
             Some("the [exphost] table can be set in the service's file only".to_owned())
         } else {
-            known_names(&unknown, &keys, "keys")
+            let no_keys = || Some(format!("`{known}` has no keys of its own"));
+            known_names(&unknown, &keys, "keys").or_else(no_keys)
         };
         problem
     }

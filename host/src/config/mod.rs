@@ -78,6 +78,8 @@ pub fn resolve(
     problems.extend(mistakes);
     let found = validate::validate(&manifest.config_schema, &value, &origins);
     problems.extend(found.into_iter().filter(|problem| !service.is_noise(problem)));
+    // In the order of the file, and what concerns no line of it at the end.
+    problems.sort_by_key(|problem| (problem.line.is_none(), problem.line, problem.column));
     Resolved { value, origins, problems, ignored_env }
 }
 

@@ -3,7 +3,7 @@
 /// The known name that `name` most resembles, if any resembles it at all.
 pub fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let plain = name.to_lowercase();
-    let allowed = (plain.chars().count() / 3).max(1);
+    let allowed = plain.chars().count().div_ceil(3);
     known
         .into_iter()
         .map(|known| (strsim::damerau_levenshtein(&plain, &known.to_lowercase()), known))

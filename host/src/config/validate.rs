@@ -42,6 +42,7 @@ pub fn validate(schema: &Value, value: &Value, origins: &Origins) -> Vec<Problem
     for error in validator.iter_errors(value) {
         explainer.explain(&error, &mut findings);
     }
+    explainer.find_whole_floats(value, &KeyPath::root(), &mut findings);
     let mut problems: Vec<Problem> = Vec::new();
     for problem in findings.into_iter().map(|finding| explainer.place(finding)) {
         if !problems.contains(&problem) {
@@ -131,13 +132,17 @@ impl Explainer<'_> {
         let nearest = distances.iter().min().copied();
         let mut meant =
             branches.iter().zip(&distances).filter(|(_, distance)| Some(**distance) == nearest);
-        if let (Some((errors, distance)), None) = (meant.next(), meant.next())
-            && (branches.len() == 1 || !distance.0)
+        if let (Some((errors, (is_other, tag_differs, _))), None) = (meant.next(), meant.next())
+            && (branches.len() == 1 || !(*is_other || *tag_differs))
         {
             errors.iter().for_each(|error| self.explain(error, findings));
             return;
         }
         let instance = error.instance();
+        if let Some(finding) = self.wrong_tag(&branches) {
+            findings.push(finding);
+            return;
+        }
         let options: Vec<_> = branches.iter().flat_map(|errors| choices(errors)).collect();
         let (message, fix) = if !options.is_empty() && instance.is_string() {
             one_of(&options, instance)
@@ -146,6 +151,28 @@ impl Explainer<'_> {
             about_types(&types.unwrap_or_default(), instance)
         };
         findings.push(Finding { path, part: Part::Value, message, fix });
+    }
+
+    /// Speaks of a tag that belongs to none of the alternatives, and of all that it could be.
+    fn wrong_tag(&self, branches: &[&Vec<ValidationError<'static>>]) -> Option<Finding> {
+        let tags = branches.iter().map(|errors| {
+            errors.iter().find_map(|error| match error.kind() {
+                ValidationErrorKind::Constant { expected_value } => {
+                    Some((error, Value::clone(expected_value)))
+                }
+                _ => None,
+            })
+        });
+        let (errors, options): (Vec<_>, Vec<_>) =
+            tags.collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        let first = errors.first()?;
+        let pointer = first.instance_path().as_str();
+        if errors.iter().any(|error| error.instance_path().as_str() != pointer) {
+            return None;
+        }
+        let (message, fix) = one_of(&options, first.instance());
+        let path = KeyPath::from_pointer(pointer, self.value);
+        Some(Finding { path, part: Part::Value, message, fix })
     }
 
     /// How far a value is from an alternative: whether it is something else altogether, whether its
@@ -173,7 +200,8 @@ impl Explainer<'_> {
     fn about_value(&self, error: &ValidationError<'_>, path: &KeyPath) -> (String, Option<String>) {
         use ValidationErrorKind as Kind;
         let value = error.instance();
-        let must = |what: String| (format!("must {what}{}", self.is(value, path)), None);
+        let must =
+            |what: String| (format!("must {what}{}", self.is(value, path)), self.how_to_fit(path));
         match error.kind() {
             Kind::Type { kind } => about_types(&names(kind), value),
             Kind::Enum { options } => {
@@ -204,6 +232,43 @@ impl Explainer<'_> {
                 ("fits more than one of the allowed forms".to_owned(), None)
             }
             _ => (error.masked_with("the value").to_string().replace('\n', " "), None),
+        }
+    }
+
+    /// The range a number may be in.
+    fn how_to_fit(&self, path: &KeyPath) -> Option<String> {
+        let node = self.schema.resolve(self.schema.find(path)?);
+        match (node.get("minimum"), node.get("maximum")) {
+            (Some(least), Some(most)) => Some(format!("use {least} to {most}")),
+            (Some(least), None) => Some(format!("use {least} or more")),
+            (None, Some(most)) if node.get("exclusiveMinimum").is_none() => {
+                Some(format!("use {most} or less"))
+            }
+            _ => None,
+        }
+    }
+
+    /// `2.0` is a whole number to JSON Schema, but not to the plugin's type that reads it.
+    fn find_whole_floats(&self, value: &Value, path: &KeyPath, findings: &mut Vec<Finding>) {
+        match value {
+            Value::Object(table) => {
+                for (key, value) in table {
+                    self.find_whole_floats(value, &path.key(key), findings);
+                }
+            }
+            Value::Array(items) => {
+                for (index, value) in items.iter().enumerate() {
+                    self.find_whole_floats(value, &path.index(index), findings);
+                }
+            }
+            Value::Number(number) if number.as_f64().is_some_and(|it| it.fract() == 0.0) => {
+                let types = self.schema.find(path).map(|node| self.schema.types(node));
+                if number.is_f64() && types.is_some_and(|types| types == ["integer"]) {
+                    let (message, fix) = about_types(&["integer"], value);
+                    findings.push(Finding { path: path.clone(), part: Part::Value, message, fix });
+                }
+            }
+            _ => {}
         }
     }
 

@@ -103,7 +103,8 @@ impl Project {
     /// Reads a project. Whatever is wrong is among its problems or those of its services.
     #[must_use]
     pub fn read(places: &Places, name: &ProjectName, env: &dyn Env) -> Self {
-        let mut problems: Vec<Problem> = name.find(&places.projects).err().into_iter().collect();
+        let mut problems: Vec<Problem> =
+            name.find(&places.projects).err().map(|problem| *problem).into_iter().collect();
         if !problems.is_empty() {
             return Self {
                 name: name.clone(),

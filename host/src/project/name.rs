@@ -30,7 +30,7 @@ impl ProjectName {
     ///
     /// # Errors
     /// A problem when it is neither; the name never leads out of the folder of projects.
-    pub fn parse(text: &str) -> Result<Self, Problem> {
+    pub fn parse(text: &str) -> Result<Self, Box<Problem>> {
         let text = text.trim();
         let (project, variant) = match text.split_once('/') {
             Some((project, variant)) => (project, Some(variant)),
@@ -41,7 +41,7 @@ impl ProjectName {
         }
         let message = format!("`{}` is not a name of a project", text.escape_debug());
         let hint = format!("write `project` or `project/variant`; {NAME_HINT}");
-        Err(Problem::error(message).hint(hint))
+        Err(Box::new(Problem::error(message).hint(hint)))
     }
 
     /// The project that is meant: the one of the command line, else of `PROJECT_ENV`, else of
@@ -49,20 +49,26 @@ impl ProjectName {
     ///
     /// # Errors
     /// A problem that says where the name came from when it is not one.
-    pub fn choose(given: Option<&str>, env: &dyn Env, projects: &Path) -> Result<Self, Problem> {
+    pub fn choose(
+        given: Option<&str>,
+        env: &dyn Env,
+        projects: &Path,
+    ) -> Result<Self, Box<Problem>> {
         let file = projects.join(".project");
         if let Some(given) = given {
-            Self::parse(given).map_err(|problem| problem.key("--project"))
+            Self::parse(given).map_err(|problem| Box::new(problem.key("--project")))
         } else if let Some(value) = env.get_non_empty(PROJECT_VARIABLE) {
-            Self::parse(&value).map_err(|problem| problem.key(PROJECT_VARIABLE))
+            Self::parse(&value).map_err(|problem| Box::new(problem.key(PROJECT_VARIABLE)))
         } else {
             match std::fs::read_to_string(&file) {
                 Ok(text) if !text.trim().is_empty() => {
-                    Self::parse(&text).map_err(|problem| problem.in_file(&file))
+                    Self::parse(&text).map_err(|problem| Box::new(problem.in_file(&file)))
                 }
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     let problem = Problem::error(format!("cannot be read: {error}"));
-                    Err(problem.in_file(&file).hint("mend or remove it, or use --project"))
+                    Err(Box::new(
+                        problem.in_file(&file).hint("mend or remove it, or use --project"),
+                    ))
                 }
                 _ => Self::parse(USUAL_PROJECT),
             }
@@ -70,17 +76,17 @@ impl ProjectName {
     }
 
     /// Whether the project and its variant exist.
-    pub(super) fn find(&self, projects: &Path) -> Result<(), Problem> {
+    pub(super) fn find(&self, projects: &Path) -> Result<(), Box<Problem>> {
         let folder = projects.join(&self.project);
         if !folder.is_dir() {
             let message = format!("there is no project `{}`", self.project);
-            return Err(lost(message, projects, &folder, &self.project, "projects"));
+            return Err(Box::new(lost(message, projects, &folder, &self.project, "projects")));
         }
         if let Some(variant) = &self.variant {
             let inner = folder.join(variant);
             if !inner.is_dir() {
                 let message = format!("project `{}` has no variant `{variant}`", self.project);
-                return Err(lost(message, &folder, &inner, variant, "variants"));
+                return Err(Box::new(lost(message, &folder, &inner, variant, "variants")));
             }
         }
         Ok(())
@@ -106,7 +112,10 @@ fn lost(message: String, among: &Path, wanted: &Path, name: &str, noun: &str) ->
     known.sort();
     let known: Vec<_> = known.iter().map(String::as_str).collect();
     let hint = known_names(name, &known, noun).unwrap_or_else(|| {
-        format!("there are no {noun} in {}; use --projects to name another folder", among.display())
+        if noun == "variants" {
+            return "it has no variants; name the project alone".to_owned();
+        }
+        format!("there are no projects in {}; name another folder with --projects", among.display())
     });
     Problem::error(message).in_file(wanted).hint(hint)
 }

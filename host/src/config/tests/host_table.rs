@@ -1,0 +1,60 @@
+//! The table `[exphost]`.
+
+use super::*;
+
+fn read(toml: &str) -> ServiceFile {
+    ServiceFile::parse("core", Path::new("core.toml"), toml)
+}
+
+#[track_caller]
+fn check_directives(toml: &str, expected: &[&str]) {
+    let problems: Vec<_> = read(toml).problems.iter().map(ToString::to_string).collect();
+    assert_told(&problems, expected);
+}
+
+#[test]
+fn the_hosts_table_is_read_and_refused_like_the_rest() {
+    let file = read(
+        "[exphost]\nplugin = \"p\"\nversion = \">=1.2, <2\"\nenabled = false\n\
+         depends_on = [\"a\", \"b\"]\nstop_timeout = 0.5\nrestart = \"never\"\nisolation = \"none\"\n",
+    );
+    assert_eq!(file.problems, []);
+    assert_eq!(file.plugin(), "p");
+    assert!(!file.directives.enabled && file.is_for_host && file.table.is_empty());
+    assert_eq!(file.directives.depends_on, ["a", "b"]);
+    assert_eq!(file.directives.stop_timeout, Some(std::time::Duration::from_millis(500)));
+    check_directives(
+        "[exphost]\nrestart = \"always\"\nisolation = \"process\"\n",
+        &[
+            "core.toml:2:11: error: exphost.restart: restart = \"always\" is not available in this version of exphost\n  hint: use \"never\" or leave `restart` out",
+            "core.toml:3:13: error: exphost.isolation: isolation = \"process\" is not available in this version of exphost\n  hint: use \"none\" or \"thread\" or leave `isolation` out",
+        ],
+    );
+    check_directives(
+        "[exphost]\nversion = \"one\"\nstop_timeout = 0\ndepend_on = []\n",
+        &[
+            "core.toml:3:16: error: exphost.stop_timeout: must be more than 0, is 0\n  hint: Seconds the service may take to stop",
+            "core.toml:4:1: error: exphost.depend_on: unknown key `depend_on`\n  hint: did you mean `depends_on`? Known keys: depends_on, enabled, isolation, plugin, restart, start_timeout, stop_timeout, unload, version",
+            "core.toml:2:11: error: exphost.version: is not a version requirement: unexpected character 'o' while parsing major version number\n  hint: write for example \"1.2\", \">=1.2, <2\" or \"=1.2.3\"",
+        ],
+    );
+    check_directives(
+        "[exphost]\nstop_timeout = 1e300\nenabled = \"yes\"\n",
+        &[
+            "core.toml:2:16: error: exphost.stop_timeout: must be at most 86400, is 1e+300\n  hint: Seconds the service may take to stop",
+            "core.toml:3:11: error: exphost.enabled: expected true or false, found text\n  hint: write true or false, without quotes",
+        ],
+    );
+    check_directives(
+        "exphost = 5\n",
+        &[
+            "core.toml:1:11: error: exphost: expected a table, found the number 5\n  hint: write a table: [its.key] on a line of its own, or { key = … }",
+        ],
+    );
+    check_directives(
+        "[exphost]\ndepends_on = [\"core\"]\n",
+        &[
+            "core.toml:2:14: error: exphost.depends_on: `core` depends on itself\n  hint: remove its own name from the list",
+        ],
+    );
+}
