@@ -375,7 +375,12 @@ impl BusThread {
 }
 
 impl Active {
+    /// How long the socket may go on sending once it is closed. One that only receives has nothing
+    /// to say but its subscriptions, for which a peer that never came is not waited.
     fn linger(&self) -> Duration {
+        if matches!(self.record.plan.role, SocketRole::Subscriber | SocketRole::Pull) {
+            return Duration::ZERO;
+        }
         let ms = self.record.plan.option(SocketOption::Linger).unwrap_or(0);
         Duration::from_millis(ms.unsigned_abs())
     }

@@ -20,7 +20,10 @@ pub(super) fn run(common: &Common, surroundings: &Surroundings<'_>) -> Exit {
         }
         return Exit::BadConfig;
     }
-    let log = match logging::init(&prepared.log_settings, logging::Surroundings::of_this_process(surroundings.env)) {
+    let log = match logging::init(
+        &prepared.log_settings,
+        logging::Surroundings::of_this_process(surroundings.env),
+    ) {
         Ok(log) => log,
         Err(error) => {
             output::note(&format!("error: {error}"));
@@ -51,7 +54,10 @@ fn announce(prepared: &Prepared, surroundings: &Surroundings<'_>) {
     );
     for problem in &prepared.problems {
         // One line each: whoever greps the log for a file finds the whole story in it.
-        tracing::warn!("{}", problem.to_string().replace("\n  hint:", " (hint:") + closing(problem));
+        tracing::warn!(
+            "{}",
+            problem.to_string().replace("\n  hint:", " (hint:") + closing(problem)
+        );
     }
     for service in &prepared.services {
         tracing::info!(

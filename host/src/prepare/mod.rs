@@ -11,8 +11,8 @@ use std::time::Duration;
 use plugin_api::manifest::Manifest;
 use serde_json::Value;
 
-pub use self::plugins::{examined, load_problem, manifest_of};
 use self::plugins::{Shelf, probe_with};
+pub use self::plugins::{examined, load_problem, manifest_of};
 use crate::bus::BusConfig;
 use crate::cli::Surroundings;
 use crate::config::{self, Origins, Override, ServiceFile};
@@ -120,7 +120,7 @@ impl Prepared {
 /// Looks at a project from all sides.
 #[must_use]
 pub fn prepare(wishes: &Wishes<'_>, surroundings: &Surroundings<'_>) -> Prepared {
-    let mut problems = Vec::new();
+    let mut problems: Vec<Problem> = Vec::new();
     let places = Places::new(projects_dir(wishes));
     let chosen = ProjectName::choose(wishes.project, surroundings.env, places.projects());
     let (name, project) = match chosen {
@@ -129,7 +129,7 @@ pub fn prepare(wishes: &Wishes<'_>, surroundings: &Surroundings<'_>) -> Prepared
             (name.to_string(), Some(project))
         }
         Err(problem) => {
-            problems.push(problem);
+            problems.push(*problem);
             (wishes.project.unwrap_or_default().to_owned(), None)
         }
     };
@@ -161,7 +161,8 @@ pub fn plugins_dir(
         return Ok(directory.to_owned());
     }
     let places = Places::new(projects_dir(wishes));
-    let name = ProjectName::choose(wishes.project, surroundings.env, places.projects())?;
+    let name = ProjectName::choose(wishes.project, surroundings.env, places.projects());
+    let name = name.map_err(|problem| *problem)?;
     let (settings, _) = HostSettings::read(&places.folders(&name));
     Ok(plugins_dir_of(wishes, surroundings, &settings))
 }
@@ -275,7 +276,7 @@ fn get_ready(
 fn overrides(wishes: &Wishes<'_>, problems: &mut Vec<Problem>) -> Vec<Override> {
     let parsed = wishes.sets.iter().map(|argument| Override::parse(argument));
     let (good, bad): (Vec<_>, Vec<_>) = parsed.partition(Result::is_ok);
-    problems.extend(bad.into_iter().filter_map(Result::err));
+    problems.extend(bad.into_iter().filter_map(Result::err).map(|problem| *problem));
     good.into_iter().filter_map(Result::ok).collect()
 }
 

@@ -78,10 +78,11 @@ impl Shelf {
         surroundings: &Surroundings<'_>,
     ) -> Result<(Staged, Manifest), Problem> {
         let version = Some(&service.directives.version);
-        let identity = scan::choose(&self.candidates, service.plugin(), version).map_err(|error| {
-            let problem = Problem::error(format!("service `{}`: {error}", service.name));
-            problem.in_file(&service.file).hint(error.hint())
-        })?;
+        let identity =
+            scan::choose(&self.candidates, service.plugin(), version).map_err(|error| {
+                let problem = Problem::error(format!("service `{}`: {error}", service.name));
+                problem.in_file(&service.file).hint(error.hint())
+            })?;
         let unusable = |error: &LoadError| {
             let problem = load_problem(error);
             Problem {
@@ -117,8 +118,7 @@ pub(super) fn probe_with(
     surroundings: &Surroundings<'_>,
 ) -> Result<(Manifest, Vec<ConfigProblem>), LoadError> {
     let config = config.map(|config| config.to_string().into_bytes());
-    let report =
-        probe::probe(&surroundings.executable, staged, config.as_deref(), PROBE_TIMEOUT)?;
+    let report = probe::probe(&surroundings.executable, staged, config.as_deref(), PROBE_TIMEOUT)?;
     Ok((report.manifest, report.config_problems))
 }
 
@@ -132,7 +132,9 @@ pub fn manifest_of(
 ) -> Result<Manifest, LoadError> {
     permissions::check(&identity.file, surroundings.mode)?;
     let base = stage::default_base(surroundings.env);
-    let staging = Staging::new(&base).map_err(|error| LoadError::new(&base, Fault::NoCopy { path: base.clone(), source: error }))?;
+    let staging = Staging::new(&base).map_err(|error| {
+        LoadError::new(&base, Fault::NoCopy { path: base.clone(), source: error })
+    })?;
     let staged = staging.stage(identity, 1)?;
     probe_with(&staged, None, surroundings).map(|(manifest, _)| manifest)
 }

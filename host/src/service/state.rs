@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn history_keeps_every_state_with_its_time() {
-        let states: Vec<_> = machine_in(Stopped).log().history().iter().map(|it| it.state).collect();
+        let states: Vec<_> =
+            machine_in(Stopped).log().history().iter().map(|it| it.state).collect();
         assert_eq!(
             states,
             [Initializing, Initialized, Starting, Started, Running, Stopping, Stopped]

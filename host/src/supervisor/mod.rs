@@ -66,7 +66,8 @@ pub struct Supervisor {
     /// channel needs no bound; a bounded one could make a service wait for the supervisor.
     report: mpsc::UnboundedSender<Event>,
     signals: mpsc::Receiver<Signal>,
-    stopping: bool,
+    /// Since when the host stops.
+    stopping: Option<Instant>,
     forced: bool,
 }
 
@@ -94,16 +95,7 @@ impl Supervisor {
             Ok(Supervised { launch, hosted: Arc::new(hosted), life: Life::Waiting })
         };
         let services = launches.into_iter().map(supervise).collect::<std::io::Result<Vec<_>>>()?;
-        Ok(Self {
-            project,
-            services,
-            bus,
-            events,
-            report,
-            signals,
-            stopping: false,
-            forced: false,
-        })
+        Ok(Self { project, services, bus, events, report, signals, stopping: None, forced: false })
     }
 
     /// Runs the services until none is left: because of a signal, or because each has ended.
@@ -139,7 +131,7 @@ impl Supervisor {
             Event::Ended(service, outcome) => self.on_ended(&service, outcome),
             Event::Overdue => self.on_overdue(Instant::now()),
         }
-        if self.stopping {
+        if self.stopping.is_some() {
             self.stop_what_can();
         }
     }
@@ -159,11 +151,13 @@ impl Supervisor {
     }
 
     fn on_signal(&mut self, signal: Signal) {
-        if !self.stopping {
+        let Some(since) = self.stopping else {
             tracing::info!(signal = signal.name(), "stopping");
-            self.stopping = true;
+            self.stopping = Some(Instant::now());
             self.bus.stop_intake();
-        } else if signal.forces() {
+            return;
+        };
+        if signal.forces() && since.elapsed() >= IMPATIENCE {
             let left = self.services.iter().filter(|service| !service.is_over());
             let left: Vec<_> = left.map(Supervised::name).collect();
             tracing::error!(signal = signal.name(), left = left.join(", "), "stop forced");
@@ -172,11 +166,14 @@ impl Supervisor {
     }
 
     fn on_ended(&mut self, service: &str, outcome: RunOutcome) {
-        let stopping = self.stopping;
+        let stopping = self.stopping.is_some();
         self.service(service, |supervised| {
             let state = supervised.state();
             let life = std::mem::replace(&mut supervised.life, Life::Ended(outcome));
-            if let Life::Starting(instance, _) | Life::Running(instance) | Life::Stopping(instance, _) = life {
+            if let Life::Starting(instance, _)
+            | Life::Running(instance)
+            | Life::Stopping(instance, _) = life
+            {
                 instance.join();
             }
             let _scope = logging::service_scope(&supervised.launch.name);
@@ -188,11 +185,22 @@ impl Supervisor {
             } else if !stopping {
                 tracing::info!(service, "service ended by itself");
             }
-            let statistics = supervised.hosted.count_up();
-            tracing::debug!(service, ?statistics, "counted");
+            let counted = supervised.hosted.count_up();
+            tracing::info!(
+                service,
+                sent = counted.messages_sent,
+                received = counted.messages_received,
+                handled = counted.handled,
+                unhandled = counted.unhandled,
+                bad_frames = counted.bad_frames,
+                dropped = counted.dropped,
+                errors = counted.errors,
+                panics = counted.panics,
+                "counted"
+            );
         });
         self.bus.close_service(service);
-        if !self.stopping {
+        if self.stopping.is_none() {
             self.start_what_can();
             if self.is_over() {
                 tracing::warn!("no service is left running");
@@ -220,13 +228,13 @@ impl Supervisor {
                 supervised.life = Life::Hung;
             }
         }
-        if !self.stopping {
+        if self.stopping.is_none() {
             self.start_what_can();
         }
     }
 
     fn start_what_can(&mut self) {
-        if self.stopping {
+        if self.stopping.is_some() {
             return;
         }
         loop {
@@ -278,7 +286,11 @@ impl Supervisor {
     }
 
     fn do_not_start(&mut self, service: &str, lost: &str) {
-        tracing::error!(service, depends_on = lost, "service not started: what it depends on is not running");
+        tracing::error!(
+            service,
+            depends_on = lost,
+            "service not started: what it depends on is not running"
+        );
         self.service(service, |supervised| supervised.life = Life::Ended(RunOutcome::Failed));
     }
 
@@ -317,6 +329,10 @@ impl Supervisor {
         }
     }
 }
+
+/// How soon after the first signal a second one still counts as the same: `timeout` and some
+/// terminals send one to the process and one to its group.
+pub const IMPATIENCE: Duration = Duration::from_millis(100);
 
 /// How long the bus may take to send what is left.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_200);

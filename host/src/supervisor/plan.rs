@@ -41,9 +41,9 @@ pub fn startable<'a>(nodes: &[Node<'a>]) -> Vec<Start<'a>> {
     let progress: BTreeMap<_, _> = nodes.iter().map(|node| (node.name, node.progress)).collect();
     let decide = |node: &Node<'a>| {
         let needed = |name: &&String| progress.get(name.as_str()).copied();
-        if let Some(lost) = node.depends_on.iter().find(|name| {
-            matches!(needed(name), None | Some(Progress::Over))
-        }) {
+        if let Some(lost) =
+            node.depends_on.iter().find(|name| matches!(needed(name), None | Some(Progress::Over)))
+        {
             return Some(Start::Never(node.name, lost));
         }
         let all_run = node.depends_on.iter().all(|name| needed(&name) == Some(Progress::Running));
@@ -55,8 +55,7 @@ pub fn startable<'a>(nodes: &[Node<'a>]) -> Vec<Start<'a>> {
 /// Services that may stop now: nothing that depends on them is still underway.
 #[must_use]
 pub fn stoppable<'a>(nodes: &[Node<'a>]) -> Vec<&'a str> {
-    let alive =
-        |node: &&Node<'_>| matches!(node.progress, Progress::Underway | Progress::Running);
+    let alive = |node: &&Node<'_>| matches!(node.progress, Progress::Underway | Progress::Running);
     let needed = |name: &str| {
         nodes.iter().filter(alive).any(|node| node.depends_on.iter().any(|it| it == name))
     };
@@ -96,8 +95,7 @@ mod tests {
 
     #[test]
     fn what_needs_a_service_that_is_over_never_starts() {
-        let list =
-            [("a", on(&[]), Progress::Over), ("b", on(&["a"]), Progress::Waiting)];
+        let list = [("a", on(&[]), Progress::Over), ("b", on(&["a"]), Progress::Waiting)];
         assert_eq!(startable(&nodes(&list)), [Start::Never("b", "a")]);
         let list = [("b", on(&["nobody"]), Progress::Waiting)];
         assert_eq!(startable(&nodes(&list)), [Start::Never("b", "nobody")]);
