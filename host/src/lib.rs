@@ -1,5 +1,6 @@
 //! The exphost library.
 pub mod environment;
+pub mod logging;
 pub mod message;
 pub mod plugin;
 pub mod problem;
