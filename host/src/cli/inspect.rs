@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use plugin_api::manifest::Manifest;
 use serde_json::{Value, json};
 
 use super::{Exit, Surroundings, list, output};
 use crate::plugin::identify::{self, Identity};
 use crate::plugin::scan::Candidate;
-use crate::plugin_api::manifest::Manifest;
 use crate::prepare;
 
 pub(super) fn inspect(surroundings: &Surroundings<'_>, file: &Path, json: bool) -> Exit {

@@ -12,6 +12,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::environment::{Env, Mode};
+use crate::prepare::Wishes;
+
+pub use self::output::complain;
 
 /// How a command ended. The numbers are a promise to scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,18 @@ struct Common {
     /// Sets a value of a service's configuration, over file and environment
     #[arg(long = "set", global = true, value_name = "SERVICE.KEY=VALUE")]
     sets: Vec<String>,
+}
+
+impl Common {
+    fn wishes(&self) -> Wishes<'_> {
+        Wishes {
+            project: self.project.as_deref(),
+            plugins: self.plugins.as_deref(),
+            projects: self.projects.as_deref(),
+            log_level: self.log_level.as_deref(),
+            sets: &self.sets,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -16,6 +16,11 @@ pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
+/// Says on standard error why the command cannot even begin.
+pub fn complain(text: &str) {
+    note(text);
+}
+
 /// Prints one JSON document.
 pub(super) fn json(document: &impl Serialize) {
     match serde_json::to_string_pretty(document) {

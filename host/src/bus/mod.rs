@@ -1,0 +1,449 @@
+//! The ZeroMQ bus: one thread that owns the transport and every socket of every service.
+//!
+//! Invariants: only the bus thread touches sockets; only `transport/libzmq.rs` names the binding;
+//! sending never blocks, and every queue is bounded by count and by bytes; what is dropped is
+//! counted, with its cause.
+pub mod endpoint;
+pub mod error;
+pub mod frame;
+mod holder;
+mod ipc;
+pub mod options;
+mod stats;
+mod thread;
+pub mod transport;
+mod wake;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use plugin_api::abi::SendOutcome;
+use plugin_api::zmq::{SocketRole, SocketSpec};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+
+use self::endpoint::Endpoint;
+use self::options::SocketOption;
+use self::stats::{Counters, Offered, Outbox, SocketRecord, add};
+use self::thread::{BusThread, Command, Opening};
+use self::transport::{LibZmq, OpenError, SocketPlan, Transport};
+use self::wake::Waker;
+use crate::message::SocketId;
+use crate::service::mailbox::Mailbox;
+
+pub use self::error::BusError;
+pub use self::stats::SocketStats;
+
+/// How long [`BusHandle::open`] waits for the bus thread.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a bus that is dropped without [`Bus::shutdown`] may go on sending.
+const DROP_DEADLINE: Duration = Duration::from_secs(1);
+/// Descriptors the process asks for, if it is allowed that many. More is of no use to a host, and
+/// makes children slow that close every descriptor there could be.
+const DESCRIPTORS: u64 = 65_536;
+
+/// How the bus treats every socket, unless the socket's own options say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BusConfig {
+    /// Bytes of the largest message, in and out. A peer that sends a larger one is disconnected.
+    pub max_message_size: usize,
+    /// Messages that ZeroMQ keeps for each peer, in each direction.
+    pub high_water_mark: u32,
+    /// Messages of one socket that wait for the bus thread.
+    pub outbox_messages: usize,
+    /// Bytes of the same.
+    pub outbox_bytes: usize,
+    /// How long a closed socket may go on sending.
+    pub linger: Duration,
+    /// How long a peer may take for its handshake.
+    pub handshake: Duration,
+    /// Time between heartbeats; zero: none.
+    pub heartbeat: Duration,
+    /// Silence after which a connection is given up.
+    pub heartbeat_timeout: Duration,
+    /// Pause before the first attempt to reconnect.
+    pub reconnect: Duration,
+    /// The longest pause: it doubles from attempt to attempt.
+    pub reconnect_max: Duration,
+    /// Threads of the transport that move bytes. One moves a gigabyte a second.
+    pub io_threads: u8,
+    /// Whether port 0 may be bound, which lets the system choose one: for tests.
+    pub allow_port_zero: bool,
+}
+
+impl Default for BusConfig {
+    fn default() -> Self {
+        Self {
+            max_message_size: 64 << 20,
+            high_water_mark: 10_000,
+            outbox_messages: 10_000,
+            outbox_bytes: 256 << 20,
+            linger: Duration::from_secs(1),
+            handshake: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(5),
+            heartbeat_timeout: Duration::from_secs(15),
+            reconnect: Duration::from_millis(100),
+            reconnect_max: Duration::from_secs(5),
+            io_threads: 1,
+            allow_port_zero: false,
+        }
+    }
+}
+
+impl BusConfig {
+    /// Checks a socket as a configuration names it: the endpoint and the options. It touches
+    /// neither the network nor the file system, so `check` can use it too.
+    ///
+    /// # Errors
+    /// With what is wrong and what to write instead.
+    pub fn plan(&self, spec: &SocketSpec) -> Result<SocketPlan, BusError> {
+        let endpoint = Endpoint::of(spec, self.allow_port_zero)?;
+        let mut options = options::parse(&spec.socket_options, spec.role)?;
+        for (option, value) in self.defaults(&endpoint) {
+            if !options.iter().any(|(other, _)| *other == option) {
+                options.push((option, value));
+            }
+        }
+        Ok(SocketPlan {
+            role: spec.role,
+            endpoint,
+            bind: spec.bind,
+            topics: spec.topics.clone(),
+            options,
+        })
+    }
+
+    fn defaults(&self, endpoint: &Endpoint) -> Vec<(SocketOption, i64)> {
+        let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let all = [
+            (SocketOption::MaxMsgSize, i64::try_from(self.max_message_size).unwrap_or(i64::MAX)),
+            (SocketOption::SndHwm, i64::from(self.high_water_mark)),
+            (SocketOption::RcvHwm, i64::from(self.high_water_mark)),
+            (SocketOption::Linger, ms(self.linger)),
+            (SocketOption::HandshakeIvl, ms(self.handshake)),
+            (SocketOption::HeartbeatIvl, ms(self.heartbeat)),
+            (SocketOption::HeartbeatTimeout, ms(self.heartbeat_timeout)),
+            (SocketOption::HeartbeatTtl, ms(self.heartbeat_timeout)),
+            (SocketOption::ReconnectIvl, ms(self.reconnect)),
+            (SocketOption::ReconnectIvlMax, ms(self.reconnect_max)),
+            (SocketOption::Ipv6, i64::from(endpoint.needs_ipv6())),
+        ];
+        // A host setting out of ZeroMQ's range takes the nearest value that is in it.
+        let fit = |(option, value): (SocketOption, i64)| {
+            let (min, max) = option.range();
+            (option, value.clamp(min, max))
+        };
+        all.into_iter().map(fit).collect()
+    }
+}
+
+/// What the bus thread and the handles share.
+struct BusShared {
+    config: BusConfig,
+    waker: Waker,
+    sockets: RwLock<BTreeMap<SocketId, Arc<SocketRecord>>>,
+    next_id: AtomicI32,
+    closed: AtomicBool,
+}
+
+impl BusShared {
+    fn register(&self, record: &Arc<SocketRecord>) {
+        let mut sockets = self.sockets.write().unwrap_or_else(PoisonError::into_inner);
+        sockets.insert(record.id, Arc::clone(record));
+    }
+
+    fn forget(&self, id: SocketId) {
+        self.sockets.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    fn find(&self, id: SocketId) -> Option<Arc<SocketRecord>> {
+        self.sockets.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+}
+
+/// The running bus. Dropping it closes it without waiting.
+pub struct Bus {
+    handle: BusHandle,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Bus {
+    /// Starts the bus thread on libzmq, after raising the limit on descriptors.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors or threads.
+    pub fn start(config: BusConfig) -> Result<Self, BusError> {
+        raise_descriptor_limit();
+        let io_threads = config.io_threads;
+        Self::start_on(config, move || Box::new(LibZmq::new(io_threads)))
+    }
+
+    /// Starts the bus thread on another transport, which is made on that thread.
+    ///
+    /// # Errors
+    /// As [`Bus::start`].
+    pub fn start_on(
+        config: BusConfig,
+        transport: impl FnOnce() -> Box<dyn Transport> + Send + 'static,
+    ) -> Result<Self, BusError> {
+        let starting =
+            |error: std::io::Error| BusError::new(format!("cannot start the bus: {error}"));
+        let shared = Arc::new(BusShared {
+            config,
+            waker: Waker::new().map_err(starting)?,
+            sockets: RwLock::default(),
+            next_id: AtomicI32::new(1),
+            closed: AtomicBool::new(false),
+        });
+        let (commands, inbox) = channel();
+        let for_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("bus".to_owned())
+            .spawn(move || run(for_thread, transport, inbox))
+            .map_err(starting)?;
+        Ok(Self { handle: BusHandle { shared, commands }, thread: Some(thread) })
+    }
+
+    /// A handle for anyone who opens sockets or sends.
+    #[must_use]
+    pub fn handle(&self) -> BusHandle {
+        self.handle.clone()
+    }
+
+    /// Closes everything: takes nothing more, sends what waits, and ends the transport. Returns at
+    /// the deadline at the latest.
+    ///
+    /// # Errors
+    /// When the deadline passed first; the bus thread then ends by itself, or with the process.
+    pub fn shutdown(mut self, deadline: Duration) -> Result<(), BusError> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let end = Instant::now() + deadline;
+        let done = self.handle.begin_shutdown(end);
+        match done.recv_timeout(deadline) {
+            Ok(result) => {
+                // It has nothing left to do but return.
+                let _ = thread.join();
+                result
+            }
+            Err(RecvTimeoutError::Timeout) => Err(BusError::new(format!(
+                "the bus was still sending after {:.1} s",
+                deadline.as_secs_f64()
+            ))
+            .hint(
+                "a peer reads slowly or not at all; LINGER bounds how long its messages are kept",
+            )),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(BusError::new("the bus thread had ended before it was told to"))
+            }
+        }
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        if self.thread.take().is_some() {
+            drop(self.handle.begin_shutdown(Instant::now() + DROP_DEADLINE));
+        }
+    }
+}
+
+/// What services' threads hold of the bus.
+#[derive(Clone)]
+pub struct BusHandle {
+    shared: Arc<BusShared>,
+    commands: Sender<Command>,
+}
+
+impl BusHandle {
+    /// Opens a socket of a service; what it receives goes to `mailbox`. Waits for the bus thread,
+    /// five seconds at most. When another socket of the host is just giving the endpoint up, it
+    /// waits for that too.
+    ///
+    /// # Errors
+    /// With one line that names endpoint, service and key, and a hint.
+    pub fn open(
+        &self,
+        service: &str,
+        spec: SocketSpec,
+        mailbox: Arc<Mailbox>,
+    ) -> Result<SocketId, BusError> {
+        let config = &self.shared.config;
+        let plan = config
+            .plan(&spec)
+            .map_err(|error| error.within(format_args!("{} of {service}", spec.key)))?;
+        if plan.role == SocketRole::Subscriber && plan.topics.is_empty() {
+            tracing::warn!(service, key = spec.key, "no topics: nothing will be received");
+        }
+        let id = SocketId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
+        let endpoint = plan.endpoint.to_string();
+        let record = Arc::new(SocketRecord {
+            id,
+            service: service.to_owned(),
+            key: spec.key.clone(),
+            plan,
+            endpoint: OnceLock::new(),
+            outbox: Outbox::new(config.outbox_messages, config.outbox_bytes),
+            counters: Counters::default(),
+            closing: AtomicBool::new(false),
+        });
+        let (reply, answer) = sync_channel(1);
+        let kind = frame::envelope_kind(&spec);
+        self.command(Command::Open(Opening { record, kind, mailbox, reply }));
+        let result = match answer.recv_timeout(OPEN_TIMEOUT) {
+            // It may have been answered in this very moment.
+            Err(RecvTimeoutError::Timeout) => answer.try_recv().unwrap_or_else(|_| {
+                Err(BusError::new(format!(
+                    "{endpoint} for {service} ({}) was not opened within {} s",
+                    spec.key,
+                    OPEN_TIMEOUT.as_secs()
+                ))
+                .hint("another socket of this host may still be giving it up; try again"))
+            }),
+            Err(RecvTimeoutError::Disconnected) => Err(BusError::new(format!(
+                "{endpoint} for {service} ({}) was not opened: the bus is closed",
+                spec.key
+            ))),
+            Ok(result) => result,
+        };
+        result.map(|()| id)
+    }
+
+    /// Queues a message; never blocks. The topic is not used with PUSH; whether it can be
+    /// published is the caller's to find out with [`frame::check_topic`].
+    #[must_use]
+    pub fn send(&self, socket: SocketId, topic: &str, payload: &[u8]) -> SendOutcome {
+        if self.shared.closed.load(Ordering::Acquire) {
+            return SendOutcome::Closed;
+        }
+        let Some(record) = self.shared.find(socket) else { return SendOutcome::NoSocket };
+        let role = record.plan.role;
+        if !matches!(role, SocketRole::Publisher | SocketRole::Push)
+            || record.closing.load(Ordering::Acquire)
+        {
+            return SendOutcome::NoSocket;
+        }
+        if frame::joined_len(role, topic, payload) > self.shared.config.max_message_size {
+            add(&record.counters.dropped_too_large, 1);
+            return SendOutcome::TooLarge;
+        }
+        match record.outbox.offer(frame::join(role, topic, payload)) {
+            Offered::Full => SendOutcome::Full,
+            Offered::Closed => SendOutcome::NoSocket,
+            Offered::Queued => {
+                self.shared.waker.wake();
+                SendOutcome::Queued
+            }
+        }
+    }
+
+    /// Where a socket is, with the port it really has; `None` once it is closed.
+    #[must_use]
+    pub fn endpoint_of(&self, socket: SocketId) -> Option<String> {
+        self.shared.find(socket).map(|record| record.endpoint())
+    }
+
+    /// Begins to close every socket of a service: nothing more is taken or received, what waits is
+    /// sent first, for as long as the socket's LINGER. Returns at once; a later [`BusHandle::open`]
+    /// of the same endpoint waits until it is free.
+    pub fn close_service(&self, service: &str) {
+        let _ = self.begin_close(service);
+    }
+
+    /// [`BusHandle::close_service`], then waits until the sockets are closed. Answers whether they
+    /// were within `timeout`.
+    #[must_use]
+    pub fn close_service_within(&self, service: &str, timeout: Duration) -> bool {
+        // A bus that is gone has no sockets either.
+        self.begin_close(service).recv_timeout(timeout) != Err(RecvTimeoutError::Timeout)
+    }
+
+    /// Receives nothing more, on any socket; sending goes on.
+    pub fn stop_intake(&self) {
+        self.command(Command::StopIntake);
+    }
+
+    /// Figures of every open socket, by number.
+    #[must_use]
+    pub fn stats(&self) -> Vec<SocketStats> {
+        let sockets = self.shared.sockets.read().unwrap_or_else(PoisonError::into_inner);
+        sockets.values().map(|record| record.stats()).collect()
+    }
+
+    fn begin_close(&self, service: &str) -> Receiver<()> {
+        let (done, closed) = sync_channel(1);
+        self.command(Command::CloseService { service: service.to_owned(), done });
+        closed
+    }
+
+    fn begin_shutdown(&self, deadline: Instant) -> Receiver<Result<(), BusError>> {
+        self.shared.closed.store(true, Ordering::Release);
+        let (done, result) = sync_channel(1);
+        self.command(Command::Shutdown { deadline, done });
+        result
+    }
+
+    /// When the bus thread is gone, the command is dropped and with it the sender of its answer,
+    /// which is how the caller gets to know.
+    fn command(&self, command: Command) {
+        let _ = self.commands.send(command);
+        self.shared.waker.wake();
+    }
+}
+
+fn run(
+    shared: Arc<BusShared>,
+    transport: impl FnOnce() -> Box<dyn Transport>,
+    commands: Receiver<Command>,
+) {
+    let bus = Arc::clone(&shared);
+    let result =
+        catch_unwind(AssertUnwindSafe(|| BusThread::new(bus, transport(), commands).run()));
+    shared.closed.store(true, Ordering::Release);
+    if result.is_err() {
+        tracing::error!("the bus thread panicked: no messages any more");
+    }
+}
+
+/// Words for what the transport says, with who is in the way.
+fn refusal(error: &OpenError, plan: &SocketPlan) -> BusError {
+    match error {
+        OpenError::InUse => {
+            let port = plan.endpoint.port();
+            let holder = port.and_then(holder::of_port);
+            let hint = match (holder, port) {
+                (Some(holder), _) => {
+                    format!("{holder} holds the port; stop it or choose another port")
+                }
+                (None, Some(port)) => format!(
+                    "another process holds the port; find it with: ss -ltnp sport = :{port}"
+                ),
+                (None, None) => "choose another path or name".to_owned(),
+            };
+            BusError::new("address already in use").hint(hint)
+        }
+        OpenError::NoSuchAddress => BusError::new("no such address or interface on this machine")
+            .hint("`ip address` lists them; tcp://* takes all"),
+        OpenError::Denied => BusError::new("permission denied")
+            .hint("check the permissions of the directory and the user the host runs as"),
+        OpenError::Exhausted => BusError::new("out of descriptors or sockets")
+            .hint("raise the limit (LimitNOFILE= in the systemd unit, or ulimit -n)"),
+        OpenError::Other(reason) => BusError::new(reason.to_lowercase()),
+    }
+}
+
+/// Every connection costs a descriptor, and the usual soft limit of 1024 is soon reached.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }) {
+        tracing::warn!(%error, wanted, "cannot raise the limit on descriptors");
+    }
+}

@@ -1,0 +1,289 @@
+//! What is known of a socket from outside the bus thread: its outbox, its figures, its endpoint.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use plugin_api::zmq::SocketRole;
+use serde::Serialize;
+
+use super::transport::SocketPlan;
+use crate::message::SocketId;
+
+/// Figures of a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SocketStats {
+    /// Its number.
+    pub id: i32,
+    /// Whose it is.
+    pub service: String,
+    /// The configuration key it came from.
+    pub key: String,
+    /// What it does.
+    pub role: SocketRole,
+    /// Where, with the port it really has.
+    pub endpoint: String,
+    /// Whether it binds.
+    pub bind: bool,
+    /// Messages handed to the transport. What PUB drops for a slow subscriber, only that subscriber can see.
+    pub sent: u64,
+    /// Bytes of those.
+    pub sent_bytes: u64,
+    /// Messages received, good and bad.
+    pub received: u64,
+    /// Bytes of those.
+    pub received_bytes: u64,
+    /// Messages of several parts or not UTF-8.
+    pub bad_frames: u64,
+    /// Received, but the service's mailbox was full.
+    pub dropped_mailbox_full: u64,
+    /// Not taken for sending: the outbox was full.
+    pub dropped_outbox_full: u64,
+    /// Not taken for sending: larger than the maximum message size.
+    pub dropped_too_large: u64,
+    /// Taken, but the transport refused it.
+    pub dropped_failed: u64,
+    /// Taken, but not sent before the socket was closed.
+    pub dropped_at_close: u64,
+    /// Messages that wait to be sent.
+    pub outbox_depth: usize,
+    /// Most messages that ever waited to be sent.
+    pub outbox_high_mark: usize,
+    /// Connections that stand now.
+    pub connections: usize,
+    /// Connections made since the socket was opened.
+    pub connected: u64,
+    /// Connections lost since.
+    pub lost: u64,
+    /// Peers turned away since.
+    pub refused: u64,
+    /// Times that a connection was set up anew because the transport had given it up.
+    pub healed: u64,
+}
+
+/// Counters of a socket; written by the bus thread, save those of the outbox.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) sent: AtomicU64,
+    pub(super) sent_bytes: AtomicU64,
+    pub(super) received: AtomicU64,
+    pub(super) received_bytes: AtomicU64,
+    pub(super) bad_frames: AtomicU64,
+    pub(super) dropped_mailbox_full: AtomicU64,
+    pub(super) dropped_too_large: AtomicU64,
+    pub(super) dropped_failed: AtomicU64,
+    pub(super) dropped_at_close: AtomicU64,
+    pub(super) connections: AtomicUsize,
+    pub(super) connected: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) healed: AtomicU64,
+}
+
+/// Adds to a counter.
+pub(super) fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+/// A socket as every thread may see it.
+pub(super) struct SocketRecord {
+    pub(super) id: SocketId,
+    pub(super) service: String,
+    pub(super) key: String,
+    pub(super) plan: SocketPlan,
+    pub(super) endpoint: OnceLock<String>,
+    pub(super) outbox: Outbox,
+    pub(super) counters: Counters,
+    /// Set when its service is closed: it takes nothing more.
+    pub(super) closing: AtomicBool,
+}
+
+impl SocketRecord {
+    pub(super) fn endpoint(&self) -> String {
+        self.endpoint.get().cloned().unwrap_or_else(|| self.plan.endpoint.to_string())
+    }
+
+    pub(super) fn stats(&self) -> SocketStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        let outbox = self.outbox.figures();
+        SocketStats {
+            id: self.id.0,
+            service: self.service.clone(),
+            key: self.key.clone(),
+            role: self.plan.role,
+            endpoint: self.endpoint(),
+            bind: self.plan.bind,
+            sent: read(&counters.sent),
+            sent_bytes: read(&counters.sent_bytes),
+            received: read(&counters.received),
+            received_bytes: read(&counters.received_bytes),
+            bad_frames: read(&counters.bad_frames),
+            dropped_mailbox_full: read(&counters.dropped_mailbox_full),
+            dropped_outbox_full: outbox.dropped,
+            dropped_too_large: read(&counters.dropped_too_large),
+            dropped_failed: read(&counters.dropped_failed),
+            dropped_at_close: read(&counters.dropped_at_close),
+            outbox_depth: outbox.depth,
+            outbox_high_mark: outbox.high_mark,
+            connections: counters.connections.load(Ordering::Relaxed),
+            connected: read(&counters.connected),
+            lost: read(&counters.lost),
+            refused: read(&counters.refused),
+            healed: read(&counters.healed),
+        }
+    }
+}
+
+/// Frames that wait for the bus thread, bounded by count and by bytes. What the bus thread has
+/// collected but not sent yet still counts.
+pub(super) struct Outbox {
+    state: Mutex<OutboxState>,
+    messages: usize,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct OutboxState {
+    queue: VecDeque<Vec<u8>>,
+    depth: usize,
+    bytes: usize,
+    high_mark: usize,
+    dropped: u64,
+    closed: bool,
+}
+
+/// Figures of an outbox.
+pub(super) struct OutboxFigures {
+    pub(super) depth: usize,
+    pub(super) high_mark: usize,
+    pub(super) dropped: u64,
+}
+
+/// What became of a frame that was offered to an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offered {
+    Queued,
+    Full,
+    Closed,
+}
+
+impl Outbox {
+    pub(super) fn new(messages: usize, bytes: usize) -> Self {
+        Self { state: Mutex::default(), messages, bytes }
+    }
+
+    /// Takes a frame unless it is full. Like a mailbox, it may go beyond its bytes by one frame.
+    pub(super) fn offer(&self, frame: Vec<u8>) -> Offered {
+        let mut state = self.lock();
+        if state.closed {
+            return Offered::Closed;
+        }
+        if state.depth >= self.messages || state.bytes >= self.bytes {
+            state.dropped += 1;
+            return Offered::Full;
+        }
+        state.depth += 1;
+        state.bytes += frame.len();
+        state.high_mark = state.high_mark.max(state.depth);
+        state.queue.push_back(frame);
+        Offered::Queued
+    }
+
+    /// Moves everything into an empty queue of the bus thread.
+    pub(super) fn collect(&self, into: &mut VecDeque<Vec<u8>>) {
+        std::mem::swap(&mut self.lock().queue, into);
+    }
+
+    /// Says that collected frames are gone.
+    pub(super) fn gone(&self, messages: usize, bytes: usize) {
+        let mut state = self.lock();
+        state.depth -= messages;
+        state.bytes -= bytes;
+    }
+
+    /// Takes nothing more from now on; what is in it stays.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    pub(super) fn figures(&self) -> OutboxFigures {
+        let state = self.lock();
+        OutboxFigures { depth: state.depth, high_mark: state.high_mark, dropped: state.dropped }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, OutboxState> {
+        // No code of others runs under the lock, so a poisoned state is still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets a few log lines through in each window, and counts the others.
+#[derive(Debug)]
+pub(super) struct RateLimit {
+    since: Option<Instant>,
+    passed: u32,
+    held_back: u64,
+}
+
+impl RateLimit {
+    const WINDOW: Duration = Duration::from_secs(10);
+    const LINES: u32 = 5;
+
+    pub(super) const fn new() -> Self {
+        Self { since: None, passed: 0, held_back: 0 }
+    }
+
+    /// Whether a line may be written now, and how many were held back before it.
+    pub(super) fn allow(&mut self, now: Instant) -> Option<u64> {
+        if self.since.is_none_or(|since| now >= since + Self::WINDOW) {
+            self.since = Some(now);
+            self.passed = 0;
+        }
+        if self.passed < Self::LINES {
+            self.passed += 1;
+            return Some(std::mem::take(&mut self.held_back));
+        }
+        self.held_back += 1;
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outbox_counts_what_was_collected_until_it_is_gone() {
+        let outbox = Outbox::new(2, 100);
+        assert_eq!(outbox.offer(vec![0; 10]), Offered::Queued);
+        assert_eq!(outbox.offer(vec![0; 10]), Offered::Queued);
+        let mut collected = VecDeque::new();
+        outbox.collect(&mut collected);
+        assert_eq!(collected.len(), 2);
+        assert_eq!(outbox.offer(vec![0; 10]), Offered::Full);
+        outbox.gone(1, 10);
+        assert_eq!(outbox.offer(vec![0; 200]), Offered::Queued, "one frame always fits");
+        outbox.gone(1, 10);
+        assert_eq!(outbox.offer(vec![0]), Offered::Full, "by bytes");
+        outbox.close();
+        assert_eq!(outbox.offer(vec![0]), Offered::Closed);
+        let figures = outbox.figures();
+        assert_eq!((figures.depth, figures.high_mark, figures.dropped), (1, 2, 2));
+    }
+
+    #[test]
+    fn five_lines_a_window_then_a_count() {
+        let mut limit = RateLimit::new();
+        let start = Instant::now();
+        for _ in 0..5 {
+            assert_eq!(limit.allow(start), Some(0));
+        }
+        for _ in 0..7 {
+            assert_eq!(limit.allow(start), None);
+        }
+        assert_eq!(limit.allow(start + RateLimit::WINDOW), Some(7));
+        assert_eq!(limit.allow(start + RateLimit::WINDOW), Some(0));
+    }
+}

@@ -1,0 +1,553 @@
+//! The bus thread: it owns the transport and every socket, and is the only one to touch them.
+//!
+//! One turn: commands, outboxes, closing sockets, then one wait for everything, then what came in.
+//! Each step is bounded (`BATCH` messages a socket), so no socket starves another. Nothing a peer
+//! sends can end the loop.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
+
+use plugin_api::abi::EnvelopeKind;
+use plugin_api::zmq::SocketRole;
+
+use super::endpoint::clashes;
+use super::error::BusError;
+use super::frame::{FrameError, split, topic_hint};
+use super::options::SocketOption;
+use super::stats::{RateLimit, SocketRecord, add};
+use super::transport::{Interest, PeerEvent, Received, Sent, Transport};
+use super::{BusShared, ipc, refusal};
+use crate::message::Envelope;
+use crate::service::mailbox::{Mailbox, MailboxLimits, RoomNotice};
+
+/// Most messages that one socket sends or receives before the others have their turn.
+const BATCH: usize = 1000;
+/// Most bytes of the same.
+const BATCH_BYTES: usize = 16 << 20;
+/// How long a closed socket waits for word that its endpoint is free.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What other threads ask of the bus thread.
+pub(super) enum Command {
+    Open(Opening),
+    CloseService { service: String, done: SyncSender<()> },
+    StopIntake,
+    Shutdown { deadline: Instant, done: SyncSender<Result<(), BusError>> },
+}
+
+/// A socket to be opened.
+pub(super) struct Opening {
+    pub(super) record: Arc<SocketRecord>,
+    pub(super) kind: EnvelopeKind,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) reply: SyncSender<Result<(), BusError>>,
+}
+
+/// Where a socket is on its way out.
+#[derive(Clone, Copy)]
+enum Phase {
+    Open,
+    /// Sends what its outbox holds, until then at the latest.
+    Flushing(Instant),
+    /// Waits until its endpoint is free, until then at the latest.
+    Releasing(Instant),
+}
+
+struct Active {
+    record: Arc<SocketRecord>,
+    kind: EnvelopeKind,
+    mailbox: Arc<Mailbox>,
+    phase: Phase,
+    /// Frames taken from the outbox and not sent yet.
+    collected: VecDeque<Vec<u8>>,
+    /// The transport had no room; nothing is sent until the socket is writable.
+    blocked: bool,
+    bad_frames: RateLimit,
+    drops: RateLimit,
+    peers: RateLimit,
+}
+
+struct Ending {
+    flush_until: Instant,
+    deadline: Instant,
+    done: SyncSender<Result<(), BusError>>,
+}
+
+pub(super) struct BusThread {
+    shared: Arc<BusShared>,
+    transport: Box<dyn Transport>,
+    commands: Receiver<Command>,
+    sockets: BTreeMap<i32, Active>,
+    /// Waiting for the endpoint of a socket that is being closed.
+    parked: Vec<Opening>,
+    closers: Vec<(String, SyncSender<()>)>,
+    intake: bool,
+    ending: Option<Ending>,
+    notice: RoomNotice,
+    batch: Vec<Envelope>,
+}
+
+impl BusThread {
+    pub(super) fn new(
+        shared: Arc<BusShared>,
+        transport: Box<dyn Transport>,
+        commands: Receiver<Command>,
+    ) -> Self {
+        let notice: RoomNotice = {
+            let shared = Arc::clone(&shared);
+            Arc::new(move || shared.waker.wake())
+        };
+        Self {
+            shared,
+            transport,
+            commands,
+            sockets: BTreeMap::new(),
+            parked: Vec::new(),
+            closers: Vec::new(),
+            intake: true,
+            ending: None,
+            notice,
+            batch: Vec::with_capacity(BATCH),
+        }
+    }
+
+    /// Runs until it is told to shut down.
+    pub(super) fn run(mut self) {
+        let (mut interests, mut ready) = (Vec::new(), Vec::new());
+        let shared = Arc::clone(&self.shared);
+        loop {
+            shared.waker.reset();
+            self.obey();
+            let more = self.flush();
+            self.close_finished(Instant::now());
+            if self.ending.as_ref().is_some_and(|end| self.may_end(end, Instant::now())) {
+                return self.end();
+            }
+            interests.clear();
+            interests.extend(self.sockets.values().map(|socket| self.interest(socket)));
+            let timeout = if more { Some(Duration::ZERO) } else { self.next_deadline() };
+            self.transport.wait(&interests, shared.waker.fd(), timeout, &mut ready);
+            for Interest { id, read, write } in &ready {
+                if let Some(socket) = self.sockets.get_mut(&id.0) {
+                    socket.blocked &= !write;
+                    if *read {
+                        receive(socket, self.transport.as_mut(), &mut self.batch, &self.notice);
+                    }
+                }
+            }
+            self.note_events();
+        }
+    }
+
+    fn obey(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Open(opening) => self.open(opening),
+                Command::CloseService { service, done } => self.close_service(service, done),
+                Command::StopIntake => self.intake = false,
+                Command::Shutdown { deadline, done } => self.begin_end(deadline, done),
+            }
+        }
+    }
+
+    fn open(&mut self, opening: Opening) {
+        let record = &opening.record;
+        let clash = self.sockets.values().find(|other| {
+            let (mine, theirs) = (&record.plan, &other.record.plan);
+            mine.bind && theirs.bind && clashes(&mine.endpoint, &theirs.endpoint)
+        });
+        if self.ending.is_some() {
+            return self.refuse(opening, BusError::new("the host is closing"));
+        }
+        if let Some(other) = clash {
+            if !matches!(other.phase, Phase::Open) {
+                return self.parked.push(opening);
+            }
+            let (other, endpoint) = (&other.record, other.record.endpoint());
+            let error = BusError::new(format!(
+                "{} ({}) has bound {endpoint} already",
+                other.service, other.key
+            ));
+            return self.refuse(
+                opening,
+                error.hint("give one of the two another port or path, or let one of them connect"),
+            );
+        }
+        match self.try_open(record) {
+            Err(error) => self.refuse(opening, error),
+            Ok(endpoint) => self.admit(opening, endpoint),
+        }
+    }
+
+    fn try_open(&mut self, record: &SocketRecord) -> Result<String, BusError> {
+        if let Some(path) = record.plan.endpoint.ipc_path().filter(|_| record.plan.bind) {
+            ipc::prepare(path)?;
+        }
+        self.transport.open(record.id, &record.plan).map_err(|error| refusal(&error, &record.plan))
+    }
+
+    fn admit(&mut self, opening: Opening, endpoint: String) {
+        let Opening { record, kind, mailbox, reply } = opening;
+        if record.plan.bind && !record.plan.endpoint.is_loopback() {
+            tracing::info!(service = record.service, key = record.key, %endpoint, "bound beyond this machine: whoever reaches the port can talk to it");
+        } else {
+            let bind = record.plan.bind;
+            tracing::debug!(service = record.service, key = record.key, %endpoint, bind, "socket open");
+        }
+        let _ = record.endpoint.set(endpoint);
+        self.shared.register(&record);
+        let id = record.id;
+        let socket = Active {
+            record,
+            kind,
+            mailbox,
+            phase: Phase::Open,
+            collected: VecDeque::new(),
+            blocked: false,
+            bad_frames: RateLimit::new(),
+            drops: RateLimit::new(),
+            peers: RateLimit::new(),
+        };
+        self.sockets.insert(id.0, socket);
+        if reply.try_send(Ok(())).is_err() {
+            // Nobody waits for it any more, so nobody would ever close it.
+            self.drop_socket(id.0, Duration::ZERO);
+        }
+    }
+
+    fn refuse(&self, opening: Opening, error: BusError) {
+        let record = &opening.record;
+        let verb = if record.plan.bind { "bind" } else { "connect to" };
+        let error = error.within(format_args!(
+            "cannot {verb} {} for {} ({})",
+            record.plan.endpoint, record.service, record.key
+        ));
+        let _ = opening.reply.try_send(Err(error));
+    }
+
+    fn close_service(&mut self, service: String, done: SyncSender<()>) {
+        let now = Instant::now();
+        for socket in self.sockets.values_mut().filter(|socket| socket.record.service == service) {
+            socket.begin_close(now + socket.linger());
+        }
+        let (cancelled, parked) = std::mem::take(&mut self.parked)
+            .into_iter()
+            .partition(|opening| opening.record.service == service);
+        self.parked = parked;
+        let cancelled: Vec<Opening> = cancelled;
+        for opening in cancelled {
+            self.refuse(opening, BusError::new("the service was closed meanwhile"));
+        }
+        self.closers.push((service, done));
+    }
+
+    fn begin_end(&mut self, deadline: Instant, done: SyncSender<Result<(), BusError>>) {
+        let now = Instant::now();
+        // Half of the time for what waits here, the rest for what the transport still holds.
+        let flush_until = now + deadline.saturating_duration_since(now) / 2;
+        self.intake = false;
+        for socket in self.sockets.values_mut() {
+            socket.begin_close((now + socket.linger()).min(flush_until));
+        }
+        for opening in std::mem::take(&mut self.parked) {
+            self.refuse(opening, BusError::new("the host is closing"));
+        }
+        self.ending = Some(Ending { flush_until, deadline, done });
+    }
+
+    /// Sends what the outboxes hold; answers whether there is more to send at once.
+    fn flush(&mut self) -> bool {
+        let mut more = false;
+        for socket in self.sockets.values_mut() {
+            more |= socket.flush(self.transport.as_mut());
+        }
+        more
+    }
+
+    /// Takes sockets further on their way out, and opens what waited for their endpoints.
+    fn close_finished(&mut self, now: Instant) {
+        let mut finished = Vec::new();
+        for (id, socket) in &mut self.sockets {
+            if let Phase::Flushing(until) = socket.phase
+                && (socket.record.outbox.figures().depth == 0 || now >= until)
+            {
+                socket.phase = Phase::Releasing(now + RELEASE_TIMEOUT);
+                if self.transport.release(socket.record.id) {
+                    socket.phase = Phase::Releasing(now);
+                }
+            }
+            if matches!(socket.phase, Phase::Releasing(until) if now >= until) {
+                finished.push((*id, socket.linger()));
+            }
+        }
+        let freed = !finished.is_empty();
+        for (id, linger) in finished {
+            self.drop_socket(id, linger);
+        }
+        if freed {
+            for opening in std::mem::take(&mut self.parked) {
+                self.open(opening);
+            }
+        }
+        let sockets = &self.sockets;
+        self.closers.retain(|(service, done)| {
+            let open = sockets.values().any(|socket| {
+                socket.record.service == *service && !matches!(socket.phase, Phase::Open)
+            });
+            if !open {
+                let _ = done.try_send(());
+            }
+            open
+        });
+    }
+
+    fn drop_socket(&mut self, id: i32, linger: Duration) {
+        let Some(mut socket) = self.sockets.remove(&id) else { return };
+        let record = &socket.record;
+        record.outbox.close();
+        record.outbox.collect(&mut VecDeque::new());
+        let unsent = record.outbox.figures().depth;
+        socket.collected.clear();
+        if unsent > 0 {
+            add(&record.counters.dropped_at_close, unsent as u64);
+            tracing::warn!(
+                service = record.service,
+                key = record.key,
+                unsent,
+                "messages were not sent before the socket was closed"
+            );
+        }
+        self.transport.close(record.id, linger);
+        self.shared.forget(record.id);
+    }
+
+    fn may_end(&self, end: &Ending, now: Instant) -> bool {
+        let empty = |socket: &Active| socket.record.outbox.figures().depth == 0;
+        now >= end.flush_until || self.sockets.values().all(empty)
+    }
+
+    fn end(mut self) {
+        let Some(end) = self.ending.take() else { return };
+        let left = end.deadline.saturating_duration_since(Instant::now());
+        for id in self.sockets.keys().copied().collect::<Vec<_>>() {
+            let linger = self.sockets.get(&id).map_or(left, Active::linger).min(left);
+            self.drop_socket(id, linger);
+        }
+        for (_, done) in self.closers.drain(..) {
+            let _ = done.try_send(());
+        }
+        self.transport.terminate();
+        let _ = end.done.try_send(Ok(()));
+    }
+
+    fn interest(&self, socket: &Active) -> Interest {
+        let receives = matches!(socket.record.plan.role, SocketRole::Subscriber | SocketRole::Pull);
+        let open = self.intake && matches!(socket.phase, Phase::Open);
+        let read = receives && open && socket.room(&self.notice).is_some();
+        Interest { id: socket.record.id, read, write: socket.blocked }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let sockets = self.sockets.values().filter_map(|socket| match socket.phase {
+            Phase::Open => None,
+            Phase::Flushing(until) | Phase::Releasing(until) => Some(until),
+        });
+        let next = sockets.chain(self.ending.as_ref().map(|end| end.flush_until)).min();
+        next.map(|next| next.saturating_duration_since(Instant::now()))
+    }
+
+    fn note_events(&mut self) {
+        let sockets = &mut self.sockets;
+        self.transport.events(&mut |id, event| {
+            if let Some(socket) = sockets.get_mut(&id.0) {
+                socket.note(event);
+            }
+        });
+        for socket in self.sockets.values() {
+            let connections = self.transport.connections(socket.record.id);
+            socket.record.counters.connections.store(connections, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Active {
+    fn linger(&self) -> Duration {
+        let ms = self.record.plan.option(SocketOption::Linger).unwrap_or(0);
+        Duration::from_millis(ms.unsigned_abs())
+    }
+
+    fn begin_close(&mut self, until: Instant) {
+        self.record.closing.store(true, Ordering::Release);
+        self.record.outbox.close();
+        if matches!(self.phase, Phase::Open) {
+            self.phase = Phase::Flushing(until);
+        }
+    }
+
+    /// Room for what comes in. SUB always reads: what does not fit is dropped and counted, as a
+    /// subscriber that falls behind expects. PULL stops reading, so that the tasks wait at the
+    /// sender, under ZeroMQ's own flow control.
+    fn room(&self, notice: &RoomNotice) -> Option<MailboxLimits> {
+        let turn = MailboxLimits { messages: BATCH, bytes: BATCH_BYTES };
+        if self.record.plan.role != SocketRole::Pull {
+            return Some(turn);
+        }
+        self.mailbox.room_or(notice).map(|room| MailboxLimits {
+            messages: room.messages.min(turn.messages),
+            bytes: room.bytes.min(turn.bytes),
+        })
+    }
+
+    fn flush(&mut self, transport: &mut dyn Transport) -> bool {
+        if self.blocked {
+            return false;
+        }
+        if self.collected.is_empty() {
+            self.record.outbox.collect(&mut self.collected);
+        }
+        let (mut gone, mut bytes, mut sent, mut sent_bytes) = (0, 0, 0, 0);
+        while gone < BATCH && bytes < BATCH_BYTES {
+            let Some(frame) = self.collected.front_mut() else { break };
+            let size = frame.len();
+            match transport.send(self.record.id, frame) {
+                Sent::Full => {
+                    self.blocked = true;
+                    break;
+                }
+                Sent::Sent => {
+                    sent += 1;
+                    sent_bytes += size as u64;
+                }
+                Sent::Failed(reason) => self.note_failed_send(&reason, size),
+            }
+            self.collected.pop_front();
+            gone += 1;
+            bytes += size;
+        }
+        if gone > 0 {
+            self.record.outbox.gone(gone, bytes);
+            add(&self.record.counters.sent, sent);
+            add(&self.record.counters.sent_bytes, sent_bytes);
+        }
+        !self.blocked && !self.collected.is_empty()
+    }
+
+    fn note_failed_send(&mut self, reason: &str, size: usize) {
+        add(&self.record.counters.dropped_failed, 1);
+        if let Some(held_back) = self.drops.allow(Instant::now()) {
+            tracing::warn!(
+                service = self.record.service,
+                key = self.record.key,
+                size,
+                reason,
+                held_back,
+                "message dropped: the transport refused it"
+            );
+        }
+    }
+
+    fn note_bad_frame(&mut self, error: &FrameError, size: usize, head: &[u8]) {
+        add(&self.record.counters.bad_frames, 1);
+        if let Some(held_back) = self.bad_frames.allow(Instant::now()) {
+            let topic = topic_hint(head);
+            tracing::warn!(service = self.record.service, key = self.record.key, %error, size, topic, held_back, "bad frame ignored");
+        }
+    }
+
+    fn note(&mut self, event: PeerEvent) {
+        let counters = &self.record.counters;
+        let (service, key) = (&self.record.service, &self.record.key);
+        let closing = !matches!(self.phase, Phase::Open);
+        match event {
+            PeerEvent::Connected { peer } => {
+                add(&counters.connected, 1);
+                tracing::debug!(service, key, peer, "connected");
+            }
+            PeerEvent::Lost { peer } => {
+                add(&counters.lost, 1);
+                if let Some(held_back) = self.peers.allow(Instant::now()).filter(|_| !closing) {
+                    tracing::info!(service, key, peer, held_back, "connection lost");
+                }
+            }
+            PeerEvent::Refused { peer, reason } => {
+                add(&counters.refused, 1);
+                if let Some(held_back) = self.peers.allow(Instant::now()) {
+                    tracing::warn!(service, key, peer, reason, held_back, "peer refused");
+                }
+            }
+            PeerEvent::Healed { peer } => {
+                add(&counters.healed, 1);
+                tracing::info!(
+                    service,
+                    key,
+                    peer,
+                    "connection was given up by the transport, connecting anew"
+                );
+            }
+            PeerEvent::Released => {
+                if let Phase::Releasing(_) = self.phase {
+                    self.phase = Phase::Releasing(Instant::now());
+                }
+            }
+        }
+    }
+}
+
+/// Takes one batch off a socket into its mailbox.
+fn receive(
+    socket: &mut Active,
+    transport: &mut dyn Transport,
+    batch: &mut Vec<Envelope>,
+    notice: &RoomNotice,
+) {
+    let Some(room) = socket.room(notice) else { return };
+    let (id, role, kind) = (socket.record.id, socket.record.plan.role, socket.kind);
+    let (mut count, mut bytes) = (0, 0);
+    transport.receive(id, &mut |received| {
+        count += 1;
+        match received {
+            Received::Multipart { parts, size, head } => {
+                bytes += size;
+                socket.note_bad_frame(&FrameError::Multipart { parts }, size, &head);
+            }
+            Received::Frame(frame) => {
+                bytes += frame.len();
+                match split(&frame, role) {
+                    Err(error) => socket.note_bad_frame(&error, frame.len(), &frame),
+                    Ok(parts) => batch.push(Envelope {
+                        kind,
+                        socket: Some(id),
+                        topic_len: parts.topic_len,
+                        payload_start: parts.payload_start,
+                        bytes: frame,
+                    }),
+                }
+            }
+        }
+        if count < room.messages && bytes < room.bytes {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    add(&socket.record.counters.received, count as u64);
+    add(&socket.record.counters.received_bytes, bytes as u64);
+    let dropped = socket.mailbox.push_batch(batch);
+    if dropped > 0 {
+        add(&socket.record.counters.dropped_mailbox_full, dropped as u64);
+        if let Some(held_back) = socket.drops.allow(Instant::now()) {
+            let record = &socket.record;
+            tracing::warn!(
+                service = record.service,
+                key = record.key,
+                dropped,
+                held_back,
+                "messages dropped: the service does not keep up"
+            );
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! libzmq: the one file that names its binding.
+//!
+//! Invariants: every socket has a monitor, whose events are drained at every wait; the context is
+//! terminated only after every socket is closed; nothing here waits but `wait` and `terminate`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::TcpStream;
+use std::ops::ControlFlow;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use plugin_api::zmq::SocketRole;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use zmq2::{Context, DONTWAIT, Message, POLLIN, POLLOUT, PollItem, Socket, SocketEvent};
+
+use super::{Interest, OpenError, PeerEvent, Received, Sent, SocketPlan, Transport};
+use crate::bus::endpoint::Endpoint;
+use crate::bus::options::SocketOption;
+use crate::message::SocketId;
+
+/// A frame up to this size is copied out of libzmq's memory. libzmq receives into shared buffers of
+/// 8 KiB that live as long as any message in them: without the copy, a slow service that keeps a
+/// few hundred bytes would hold 8 KiB each, and the mailbox's bound by bytes would be a lie. Below
+/// this size the copy also costs no more than the counted reference it saves.
+const COPY_UP_TO: usize = 4096;
+
+/// After a disconnect libzmq announces its next attempt at once. When it has not for so long, it
+/// never will (libzmq issue 4196), and the connection is set up anew.
+const HEAL_AFTER: Duration = Duration::from_secs(2);
+
+/// Events that a monitor keeps until the bus thread drains them.
+const MONITOR_QUEUE: i32 = 10_000;
+
+struct Entry {
+    socket: Socket,
+    monitor: Socket,
+    role: SocketRole,
+    /// What a connecting socket connects to.
+    connects_to: Option<String>,
+    /// What a binding socket has bound, with its real port.
+    bound: Option<String>,
+    /// Connections by descriptor, and who is at the other end.
+    peers: HashMap<i32, String>,
+    /// When a connecting socket lost its connection, until libzmq says that it tries again.
+    silent_since: Option<Instant>,
+}
+
+/// libzmq as a transport.
+pub struct LibZmq {
+    context: Option<Context>,
+    sockets: BTreeMap<SocketId, Entry>,
+    events: Vec<(SocketId, PeerEvent)>,
+}
+
+/// A received message as owned bytes, so that a large frame is never copied.
+struct Frame(Message);
+
+impl AsRef<[u8]> for Frame {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl LibZmq {
+    /// A context of its own.
+    #[must_use]
+    pub fn new(io_threads: u8) -> Self {
+        let context = Context::new();
+        if let Err(error) = context.set_io_threads(i32::from(io_threads.max(1))) {
+            tracing::warn!(%error, io_threads, "libzmq keeps its default number of I/O threads");
+        }
+        Self { context: Some(context), sockets: BTreeMap::new(), events: Vec::new() }
+    }
+
+    /// The version of the library.
+    #[must_use]
+    pub fn version() -> String {
+        let (major, minor, patch) = zmq2::version();
+        format!("{major}.{minor}.{patch}")
+    }
+
+    fn try_open(&self, id: SocketId, plan: &SocketPlan) -> zmq2::Result<Entry> {
+        let context = self.context.as_ref().ok_or(zmq2::Error::ETERM)?;
+        let socket = context.socket(kind(plan.role))?;
+        for (option, value) in &plan.options {
+            set(&socket, *option, *value)?;
+        }
+        for topic in &plan.topics {
+            if plan.role == SocketRole::Subscriber {
+                socket.set_subscribe(topic.as_bytes())?;
+            }
+        }
+        let address = format!("inproc://exphost.monitor.{}", id.0);
+        socket.monitor(&address, i32::from(SocketEvent::ALL.to_raw()))?;
+        let monitor = context.socket(zmq2::PAIR)?;
+        monitor.set_linger(0)?;
+        monitor.set_rcvhwm(MONITOR_QUEUE)?;
+        monitor.connect(&address)?;
+        let endpoint = plan.endpoint.to_string();
+        let bound = if plan.bind {
+            socket.bind(&endpoint)?;
+            Some(socket.get_last_endpoint()?.unwrap_or_else(|_| endpoint.clone()))
+        } else {
+            socket.connect(&endpoint)?;
+            None
+        };
+        let has_listener = !matches!(plan.endpoint, Endpoint::Inproc(_));
+        Ok(Entry {
+            socket,
+            monitor,
+            role: plan.role,
+            connects_to: (!plan.bind && has_listener).then_some(endpoint),
+            bound: bound.filter(|_| has_listener),
+            peers: HashMap::new(),
+            silent_since: None,
+        })
+    }
+
+    fn drain_monitors(&mut self) {
+        for (id, entry) in &mut self.sockets {
+            while let Some((event, value, address)) = next_event(&entry.monitor) {
+                if let Some(event) = entry.note(event, value, address) {
+                    self.events.push((*id, event));
+                }
+            }
+        }
+    }
+
+    fn heal(&mut self, now: Instant) {
+        for (id, entry) in &mut self.sockets {
+            let silent = entry.silent_since.is_some_and(|since| now >= since + HEAL_AFTER);
+            let Some(endpoint) = entry.connects_to.as_ref().filter(|_| silent) else { continue };
+            entry.silent_since = None;
+            // The answer of `disconnect` does not matter: the endpoint may be gone altogether.
+            let _ = guarded(|| entry.socket.disconnect(endpoint));
+            match guarded(|| entry.socket.connect(endpoint)) {
+                Ok(()) => self.events.push((*id, PeerEvent::Healed { peer: endpoint.clone() })),
+                Err(error) => {
+                    tracing::warn!(%endpoint, %error, "cannot connect anew");
+                    entry.silent_since = Some(now);
+                }
+            }
+        }
+    }
+
+    fn poll(
+        &self,
+        interests: &[Interest],
+        wake: BorrowedFd<'_>,
+        ms: i64,
+        ready: &mut Vec<Interest>,
+    ) {
+        let mut polled = Vec::with_capacity(interests.len());
+        let mut items = Vec::with_capacity(1 + interests.len() + self.sockets.len());
+        for interest in interests {
+            let mut events = zmq2::PollEvents::empty();
+            events.set(POLLIN, interest.read);
+            events.set(POLLOUT, interest.write);
+            if let Some(entry) = self.sockets.get(&interest.id).filter(|_| !events.is_empty()) {
+                items.push(entry.socket.as_poll_item(events));
+                polled.push(interest.id);
+            }
+        }
+        items.push(PollItem::from_fd(wake.as_raw_fd(), POLLIN));
+        items.extend(self.sockets.values().map(|entry| entry.monitor.as_poll_item(POLLIN)));
+        // A signal ends the wait early, which is harmless: the bus looks at everything again.
+        if !matches!(guarded(|| zmq2::poll(&mut items, ms)), Ok(count) if count > 0) {
+            return;
+        }
+        ready.extend(polled.iter().zip(&items).filter_map(|(id, item)| {
+            let (read, write) = (item.is_readable(), item.is_writable());
+            (read || write).then_some(Interest { id: *id, read, write })
+        }));
+    }
+}
+
+impl Entry {
+    /// Keeps the account of connections and translates a monitor's event.
+    fn note(&mut self, event: u16, value: i32, address: String) -> Option<PeerEvent> {
+        const CONNECTED: u16 = SocketEvent::CONNECTED as u16;
+        const ACCEPTED: u16 = SocketEvent::ACCEPTED as u16;
+        const DELAYED: u16 = SocketEvent::CONNECT_DELAYED as u16;
+        const RETRIED: u16 = SocketEvent::CONNECT_RETRIED as u16;
+        const DISCONNECTED: u16 = SocketEvent::DISCONNECTED as u16;
+        const CLOSED: u16 = SocketEvent::CLOSED as u16;
+        const ACCEPT_FAILED: u16 = SocketEvent::ACCEPT_FAILED as u16;
+        const NO_HANDSHAKE: u16 = SocketEvent::HANDSHAKE_FAILED_NO_DETAIL as u16;
+        const BAD_PROTOCOL: u16 = SocketEvent::HANDSHAKE_FAILED_PROTOCOL as u16;
+        const NOT_ALLOWED: u16 = SocketEvent::HANDSHAKE_FAILED_AUTH as u16;
+        let refused = |reason: String| Some(PeerEvent::Refused { peer: address.clone(), reason });
+        match event {
+            CONNECTED | ACCEPTED => {
+                self.silent_since = None;
+                let peer = if event == ACCEPTED { peer_of(value) } else { None };
+                let peer = peer.unwrap_or(address);
+                self.peers.insert(value, peer.clone());
+                Some(PeerEvent::Connected { peer })
+            }
+            DISCONNECTED => {
+                self.silent_since = self.connects_to.is_some().then(Instant::now);
+                let peer = self.peers.remove(&value).unwrap_or(address);
+                Some(PeerEvent::Lost { peer })
+            }
+            DELAYED | RETRIED => {
+                self.silent_since = None;
+                None
+            }
+            CLOSED if self.bound.as_ref() == Some(&address) => Some(PeerEvent::Released),
+            NO_HANDSHAKE => refused("the connection ended before the ZeroMQ handshake".to_owned()),
+            BAD_PROTOCOL => refused(format!("not a fitting ZeroMQ peer (error {value:#x})")),
+            NOT_ALLOWED => refused("authentication failed".to_owned()),
+            ACCEPT_FAILED => {
+                refused(format!("cannot accept: {}", std::io::Error::from_raw_os_error(value)))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Transport for LibZmq {
+    fn open(&mut self, id: SocketId, plan: &SocketPlan) -> Result<String, OpenError> {
+        let entry = guarded(|| self.try_open(id, plan)).map_err(open_error)?;
+        let endpoint = entry.bound.clone().unwrap_or_else(|| plan.endpoint.to_string());
+        self.sockets.insert(id, entry);
+        Ok(endpoint)
+    }
+
+    fn wait(
+        &mut self,
+        interests: &[Interest],
+        wake: BorrowedFd<'_>,
+        timeout: Option<Duration>,
+        ready: &mut Vec<Interest>,
+    ) {
+        ready.clear();
+        let now = Instant::now();
+        let heal = self.sockets.values().filter_map(|entry| entry.silent_since).min();
+        let heal = heal.map(|since| (since + HEAL_AFTER).saturating_duration_since(now));
+        let wait = [timeout, heal].into_iter().flatten().min();
+        // Rounded up: rounded down, the last millisecond before a deadline would be a busy loop.
+        let ms = wait.map_or(-1, |wait| wait.as_micros().div_ceil(1000).min(3_600_000) as i64);
+        self.poll(interests, wake, ms, ready);
+        self.drain_monitors();
+        self.heal(Instant::now());
+    }
+
+    fn receive(&mut self, id: SocketId, each: &mut dyn FnMut(Received) -> ControlFlow<()>) {
+        let Some(entry) = self.sockets.get(&id) else { return };
+        loop {
+            let message = match entry.socket.recv_msg(DONTWAIT) {
+                Ok(message) => message,
+                Err(zmq2::Error::EINTR) => continue,
+                Err(_) => return,
+            };
+            let received = if message.get_more() {
+                rest_of(&entry.socket, message)
+            } else {
+                Received::Frame(owned(message))
+            };
+            if each(received).is_break() {
+                return;
+            }
+        }
+    }
+
+    fn send(&mut self, id: SocketId, frame: &mut Vec<u8>) -> Sent {
+        let Some(entry) = self.sockets.get(&id) else {
+            return Sent::Failed("the socket is closed".to_owned());
+        };
+        let result = if entry.role == SocketRole::Publisher {
+            // PUB never answers EAGAIN, so the bytes can be given away without a copy.
+            entry.socket.send(std::mem::take(frame), DONTWAIT)
+        } else {
+            // The binding drops a message that was not sent, so PUSH keeps the original.
+            entry.socket.send(frame.as_slice(), DONTWAIT)
+        };
+        match result {
+            Ok(()) => Sent::Sent,
+            Err(zmq2::Error::EAGAIN | zmq2::Error::EINTR) => Sent::Full,
+            Err(error) => Sent::Failed(error.message().to_owned()),
+        }
+    }
+
+    fn events(&mut self, each: &mut dyn FnMut(SocketId, PeerEvent)) {
+        for (id, event) in self.events.drain(..) {
+            each(id, event);
+        }
+    }
+
+    fn connections(&self, id: SocketId) -> usize {
+        self.sockets.get(&id).map_or(0, |entry| entry.peers.len())
+    }
+
+    fn release(&mut self, id: SocketId) -> bool {
+        let Some(entry) = self.sockets.get(&id) else { return true };
+        // libzmq closes the listening descriptor on its own thread; its monitor tells when.
+        let Some(bound) = &entry.bound else { return true };
+        guarded(|| entry.socket.unbind(bound)).is_err()
+    }
+
+    fn close(&mut self, id: SocketId, linger: Duration) {
+        let Some(entry) = self.sockets.remove(&id) else { return };
+        let linger = i32::try_from(linger.as_millis()).unwrap_or(i32::MAX);
+        if let Err(error) = entry.socket.set_linger(linger) {
+            tracing::warn!(%error, "cannot set the linger of a closing socket");
+        }
+    }
+
+    fn terminate(&mut self) {
+        self.sockets.clear();
+        // The last reference: dropping it terminates the context.
+        self.context = None;
+    }
+}
+
+/// The binding panics on an errno it does not know (ENOTDIR, EROFS…), which must not end the bus.
+fn guarded<T>(call: impl FnOnce() -> zmq2::Result<T>) -> zmq2::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(zmq2::Error::EINVAL))
+}
+
+fn kind(role: SocketRole) -> zmq2::SocketType {
+    match role {
+        SocketRole::Publisher => zmq2::PUB,
+        SocketRole::Subscriber => zmq2::SUB,
+        SocketRole::Push => zmq2::PUSH,
+        SocketRole::Pull => zmq2::PULL,
+    }
+}
+
+fn set(socket: &Socket, option: SocketOption, value: i64) -> zmq2::Result<()> {
+    let number = i32::try_from(value).unwrap_or(i32::MAX);
+    match option {
+        SocketOption::SndHwm => socket.set_sndhwm(number),
+        SocketOption::RcvHwm => socket.set_rcvhwm(number),
+        SocketOption::Linger => socket.set_linger(number),
+        SocketOption::SndTimeo | SocketOption::RcvTimeo => Ok(()),
+        SocketOption::Conflate => socket.set_conflate(value == 1),
+        SocketOption::TcpKeepalive => socket.set_tcp_keepalive(number),
+        SocketOption::TcpKeepaliveCnt => socket.set_tcp_keepalive_cnt(number),
+        SocketOption::TcpKeepaliveIdle => socket.set_tcp_keepalive_idle(number),
+        SocketOption::TcpKeepaliveIntvl => socket.set_tcp_keepalive_intvl(number),
+        SocketOption::ReconnectIvl => socket.set_reconnect_ivl(number),
+        SocketOption::ReconnectIvlMax => socket.set_reconnect_ivl_max(number),
+        SocketOption::ConnectTimeout => socket.set_connect_timeout(number),
+        SocketOption::HeartbeatIvl => socket.set_heartbeat_ivl(number),
+        SocketOption::HeartbeatTimeout => socket.set_heartbeat_timeout(number),
+        SocketOption::HeartbeatTtl => socket.set_heartbeat_ttl(number),
+        SocketOption::HandshakeIvl => socket.set_handshake_ivl(number),
+        SocketOption::MaxMsgSize => socket.set_maxmsgsize(value),
+        SocketOption::Immediate => socket.set_immediate(value == 1),
+        SocketOption::Ipv6 => socket.set_ipv6(value == 1),
+        SocketOption::SndBuf => socket.set_sndbuf(number),
+        SocketOption::RcvBuf => socket.set_rcvbuf(number),
+        SocketOption::Backlog => socket.set_backlog(number),
+        SocketOption::Tos => socket.set_tos(number),
+    }
+}
+
+fn open_error(error: zmq2::Error) -> OpenError {
+    match error {
+        zmq2::Error::EADDRINUSE => OpenError::InUse,
+        zmq2::Error::EADDRNOTAVAIL | zmq2::Error::ENODEV => OpenError::NoSuchAddress,
+        zmq2::Error::EACCES => OpenError::Denied,
+        zmq2::Error::EMFILE => OpenError::Exhausted,
+        other => OpenError::Other(other.message().to_owned()),
+    }
+}
+
+fn owned(message: Message) -> Bytes {
+    if message.len() <= COPY_UP_TO {
+        Bytes::copy_from_slice(&message)
+    } else {
+        Bytes::from_owner(Frame(message))
+    }
+}
+
+/// Takes the other parts off the socket: they have all arrived, a message is delivered whole.
+fn rest_of(socket: &Socket, first: Message) -> Received {
+    let (mut parts, mut size) = (1, first.len());
+    let head = owned(first);
+    while let Ok(part) = socket.recv_msg(DONTWAIT) {
+        parts += 1;
+        size += part.len();
+        if !part.get_more() {
+            break;
+        }
+    }
+    Received::Multipart { parts, size, head }
+}
+
+/// A monitor's message: two bytes of event, four of value, and the endpoint as a second part.
+fn next_event(monitor: &Socket) -> Option<(u16, i32, String)> {
+    let head = monitor.recv_msg(DONTWAIT).ok()?;
+    let address = if head.get_more() {
+        monitor.recv_msg(DONTWAIT).ok()?.as_str().unwrap_or_default().to_owned()
+    } else {
+        String::new()
+    };
+    let event = u16::from_ne_bytes(head.get(..2)?.try_into().ok()?);
+    let value = i32::from_ne_bytes(head.get(2..6)?.try_into().ok()?);
+    Some((event, value, address))
+}
+
+/// Who is at the other end of an accepted connection. libzmq only tells the descriptor, which is
+/// its own; a duplicate can be looked at without touching it. When the connection is gone already,
+/// or the kernel does not let us, the log goes without the address.
+fn peer_of(descriptor: i32) -> Option<String> {
+    let this = pidfd_open(getpid(), PidfdFlags::empty()).ok()?;
+    let copy: OwnedFd = pidfd_getfd(&this, descriptor, PidfdGetfdFlags::empty()).ok()?;
+    Some(format!("tcp://{}", TcpStream::from(copy).peer_addr().ok()?))
+}

@@ -1,0 +1,168 @@
+//! The ZeroMQ endpoints that services will bind or connect, known before any socket is opened.
+
+use std::path::PathBuf;
+
+use plugin_api::constants::{BIND_ADDRESS, CONNECT_ADDRESS};
+use plugin_api::zmq::SocketRole;
+use serde_json::Value;
+
+use super::origin::{Origin, Origins, Part, Position};
+use super::path::KeyPath;
+use crate::problem::Problem;
+
+/// One socket of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The service.
+    pub service: String,
+    /// The configuration key of the socket: `zmq.publisher`.
+    pub key: String,
+    /// What the socket does.
+    pub role: SocketRole,
+    /// The endpoint as ZeroMQ writes it: `tcp://*:5555`.
+    pub endpoint: String,
+    /// Whether it binds.
+    pub bind: bool,
+    /// The file that says so, if one does.
+    pub file: Option<PathBuf>,
+    /// Where in the file.
+    pub position: Option<Position>,
+}
+
+/// The sockets of services whose configurations are given with their origins, and what is wrong
+/// with their addresses: two that bind one endpoint, and ports written twice.
+#[must_use]
+pub fn endpoints<'c>(
+    configurations: impl IntoIterator<Item = (&'c Value, &'c Origins)>,
+) -> (Vec<Endpoint>, Vec<Problem>) {
+    let mut sockets = Vec::new();
+    let mut problems = Vec::new();
+    for (value, origins) in configurations {
+        for (path, role) in sections(value) {
+            collect(value, origins, &path, role, &mut sockets, &mut problems);
+        }
+    }
+    for (position, socket) in sockets.iter().enumerate() {
+        let earlier = sockets.iter().take(position).find(|earlier| clash(earlier, socket));
+        problems.extend(earlier.map(|earlier| two_binds(socket, earlier)));
+    }
+    (sockets.into_iter().map(|socket| socket.endpoint).collect(), problems)
+}
+
+/// An endpoint on its way, with what is needed to speak of it.
+struct Socket<'c> {
+    endpoint: Endpoint,
+    origins: &'c Origins,
+    /// The key that decides where it is.
+    path: KeyPath,
+}
+
+fn sections(value: &Value) -> Vec<(KeyPath, SocketRole)> {
+    let zmq = KeyPath::of_keys(["zmq"]);
+    let mut sections = vec![
+        (zmq.key("publisher"), SocketRole::Publisher),
+        (zmq.key("subscriber"), SocketRole::Subscriber),
+        (zmq.key("push"), SocketRole::Push),
+        (zmq.key("pull"), SocketRole::Pull),
+    ];
+    let workers = zmq.key("workers");
+    for (name, _) in workers.find(value).and_then(Value::as_object).into_iter().flatten() {
+        let worker = workers.key(name);
+        sections.push((worker.key("push"), SocketRole::Push));
+        sections.push((worker.key("pull"), SocketRole::Pull));
+    }
+    sections
+}
+
+fn collect<'c>(
+    value: &Value,
+    origins: &'c Origins,
+    path: &KeyPath,
+    role: SocketRole,
+    sockets: &mut Vec<Socket<'c>>,
+    problems: &mut Vec<Problem>,
+) {
+    let Some(section) = path.find(value).filter(|section| section.is_object()) else { return };
+    let binds = matches!(role, SocketRole::Publisher | SocketRole::Pull);
+    let bind = section.get("bind").and_then(Value::as_bool).unwrap_or(binds);
+    let usual = if bind { BIND_ADDRESS } else { CONNECT_ADDRESS };
+    let address = section.get("address").and_then(Value::as_str).unwrap_or(usual);
+    let (endpoint, decides) = if let Some(host) = address.strip_prefix("tcp://") {
+        if has_port(host) {
+            let problem = Problem::error(format!("the address `{address}` has a port in it"));
+            let problem = problem.hint("write the port as `port = …` and the address without it");
+            problems.push(origins.place(problem, &path.key("address"), Part::Value));
+            return;
+        }
+        let Some(port) = section.get("port").and_then(Value::as_u64) else { return };
+        (format!("{address}:{port}"), "port")
+    } else {
+        (address.to_owned(), "address")
+    };
+    let path = path.key(decides);
+    let (file, position) = match origins.nearest(&path) {
+        Origin::File { path, value, .. } => (Some(path.to_path_buf()), Some(*value)),
+        _ => (None, None),
+    };
+    let key = path.parent().unwrap_or_default().to_string();
+    let service = origins.service().to_owned();
+    let endpoint = Endpoint { service, key, role, endpoint, bind, file, position };
+    sockets.push(Socket { endpoint, origins, path });
+}
+
+fn has_port(host: &str) -> bool {
+    // The colons of an IPv6 address stand in brackets.
+    let after_address = host.rsplit(']').next().unwrap_or(host);
+    after_address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+}
+
+fn clash(a: &Socket<'_>, b: &Socket<'_>) -> bool {
+    let (a, b) = (&a.endpoint, &b.endpoint);
+    if !a.bind || !b.bind {
+        return false;
+    }
+    match (tcp(&a.endpoint), tcp(&b.endpoint)) {
+        (Some((host_a, port_a)), Some((host_b, port_b))) => {
+            port_a == port_b && (host_a == host_b || host_a == "*" || host_b == "*")
+        }
+        _ => a.endpoint == b.endpoint,
+    }
+}
+
+/// Host and port, with one name for each way to write the same host.
+fn tcp(endpoint: &str) -> Option<(&str, &str)> {
+    let (host, port) = endpoint.strip_prefix("tcp://")?.rsplit_once(':')?;
+    let host = match host {
+        "0.0.0.0" | "[::]" | "::" => "*",
+        "localhost" => "127.0.0.1",
+        other => other,
+    };
+    Some((host, port))
+}
+
+fn two_binds(socket: &Socket<'_>, earlier: &Socket<'_>) -> Problem {
+    let (this, other) = (&socket.endpoint, &earlier.endpoint);
+    let place = match (&other.file, &other.position) {
+        (Some(file), Some(at)) => format!("{}:{}:{}", file.display(), at.line, at.column),
+        _ => match earlier.origins.nearest(&earlier.path) {
+            Origin::Env { name } => format!("from {name}"),
+            Origin::Set { argument } => format!("from --set {argument}"),
+            _ => "by default".to_owned(),
+        },
+    };
+    let same = if other.endpoint == this.endpoint {
+        String::new()
+    } else {
+        format!("as {} ", other.endpoint)
+    };
+    let problem = Problem::error(format!(
+        "`{}` binds {}, which `{}` ({}, {place}) {same}binds already",
+        this.service, this.endpoint, other.service, other.key,
+    ));
+    let fix = if this.endpoint.starts_with("tcp://") {
+        "give one of them another port, or let one connect with `bind = false`"
+    } else {
+        "give one of them another address, or let one connect with `bind = false`"
+    };
+    socket.origins.place(problem.hint(fix), &socket.path, Part::Value)
+}

@@ -1,0 +1,293 @@
+//! From a project's name to services that are ready to start: everything that can be found wrong
+//! without binding a socket or running a service is found here, all of it in one go.
+//!
+//! `exphost check` is this and nothing more; `exphost` starts what comes out of it.
+
+mod plugins;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use plugin_api::manifest::Manifest;
+use serde_json::Value;
+
+pub use self::plugins::{examined, load_problem, manifest_of};
+use self::plugins::{Shelf, probe_with};
+use crate::bus::BusConfig;
+use crate::cli::Surroundings;
+use crate::config::{self, Origins, Override, ServiceFile};
+use crate::logging::{LogSection, LogSettings};
+use crate::plugin::stage::Staged;
+use crate::problem::Problem;
+use crate::project::{HostSettings, Places, Project, ProjectName, start_order};
+use crate::service::mailbox::MailboxLimits;
+
+/// What the command line asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wishes<'a> {
+    /// The project.
+    pub project: Option<&'a str>,
+    /// The plugin directory.
+    pub plugins: Option<&'a Path>,
+    /// The directory of the projects.
+    pub projects: Option<&'a Path>,
+    /// The least level that is logged.
+    pub log_level: Option<&'a str>,
+    /// `service.key=value`, each.
+    pub sets: &'a [String],
+}
+
+/// A project that has been looked at from all sides.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its name, with its variant.
+    pub project: String,
+    /// Where its plugins are.
+    pub plugins_dir: PathBuf,
+    /// What concerns the host.
+    pub settings: HostSettings,
+    /// How to log.
+    pub log_settings: LogSettings,
+    /// Its services, dependencies first.
+    pub services: Vec<ReadyService>,
+    /// Everything that is wrong or worth knowing.
+    pub problems: Vec<Problem>,
+}
+
+/// A service that may be started.
+#[derive(Debug)]
+pub struct ReadyService {
+    /// Its name.
+    pub name: String,
+    /// Where its configuration was read, or would have been.
+    pub config_source: PathBuf,
+    /// The private copy of its plugin.
+    pub staged: Staged,
+    /// The plugin's description of itself.
+    pub manifest: Manifest,
+    /// Its effective configuration.
+    pub config: Value,
+    /// Where each value came from.
+    pub origins: Origins,
+    /// The services that must run before it.
+    pub depends_on: Vec<String>,
+    /// How long it may take to run.
+    pub start_timeout: Duration,
+    /// How long it may take to stop.
+    pub stop_timeout: Duration,
+}
+
+impl Prepared {
+    /// Whether the project may be run.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        !self.problems.iter().any(Problem::is_error)
+    }
+
+    /// The bus as `[bus]` wants it.
+    #[must_use]
+    pub fn bus_config(&self) -> BusConfig {
+        let (bus, default) = (&self.settings.bus, BusConfig::default());
+        let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        BusConfig {
+            io_threads: bus
+                .io_threads
+                .map_or(default.io_threads, |n| u8::try_from(n).unwrap_or(u8::MAX)),
+            max_message_size: bus.max_message_size.map_or(default.max_message_size, bytes),
+            high_water_mark: bus.high_water_mark.unwrap_or(default.high_water_mark),
+            linger: bus.linger.unwrap_or(default.linger),
+            outbox_messages: bus.outbox_messages.unwrap_or(default.outbox_messages),
+            outbox_bytes: bus.outbox_bytes.unwrap_or(default.outbox_bytes),
+            ..default
+        }
+    }
+
+    /// The mailboxes as `[bus]` wants them.
+    #[must_use]
+    pub fn mailbox_limits(&self) -> MailboxLimits {
+        let (bus, default) = (&self.settings.bus, MailboxLimits::default());
+        MailboxLimits {
+            messages: bus.mailbox_messages.unwrap_or(default.messages),
+            bytes: bus.mailbox_bytes.unwrap_or(default.bytes),
+        }
+    }
+}
+
+/// Looks at a project from all sides.
+#[must_use]
+pub fn prepare(wishes: &Wishes<'_>, surroundings: &Surroundings<'_>) -> Prepared {
+    let mut problems = Vec::new();
+    let places = Places::new(projects_dir(wishes));
+    let chosen = ProjectName::choose(wishes.project, surroundings.env, places.projects());
+    let (name, project) = match chosen {
+        Ok(name) => {
+            let project = Project::read(&places, &name, surroundings.env);
+            (name.to_string(), Some(project))
+        }
+        Err(problem) => {
+            problems.push(problem);
+            (wishes.project.unwrap_or_default().to_owned(), None)
+        }
+    };
+    let settings = project.as_ref().map(|it| it.settings.clone()).unwrap_or_default();
+    let log_settings = log_settings(wishes, surroundings, &settings, &mut problems);
+    let plugins_dir = plugins_dir_of(wishes, surroundings, &settings);
+    let mut services = Vec::new();
+    if let Some(project) = &project {
+        problems.extend(project.problems.iter().cloned());
+        // A project that is not there has no services to look at.
+        if !project.problems.iter().any(|it| it.is_error() && project.services.is_empty()) {
+            let shelf = Shelf::look(&plugins_dir, surroundings, &mut problems);
+            services = get_ready(project, &shelf, wishes, surroundings, &mut problems);
+        }
+    }
+    Prepared { project: name, plugins_dir, settings, log_settings, services, problems }
+}
+
+/// Where the plugins are, for commands that need nothing else of the project.
+///
+/// # Errors
+/// When the project, which may name the directory, cannot be made out.
+pub fn plugins_dir(
+    wishes: &Wishes<'_>,
+    surroundings: &Surroundings<'_>,
+) -> Result<PathBuf, Problem> {
+    if let Some(directory) = wishes.plugins {
+        return Ok(directory.to_owned());
+    }
+    let places = Places::new(projects_dir(wishes));
+    let name = ProjectName::choose(wishes.project, surroundings.env, places.projects())?;
+    let (settings, _) = HostSettings::read(&places.folders(&name));
+    Ok(plugins_dir_of(wishes, surroundings, &settings))
+}
+
+fn projects_dir(wishes: &Wishes<'_>) -> PathBuf {
+    const INSTALLED: &str = "/etc/experimance/projects";
+    match wishes.projects {
+        Some(directory) => directory.to_owned(),
+        None if !Path::new("projects").is_dir() && Path::new(INSTALLED).is_dir() => {
+            PathBuf::from(INSTALLED)
+        }
+        None => PathBuf::from("projects"),
+    }
+}
+
+fn plugins_dir_of(
+    wishes: &Wishes<'_>,
+    surroundings: &Surroundings<'_>,
+    settings: &HostSettings,
+) -> PathBuf {
+    let beside = || surroundings.executable.parent().unwrap_or(Path::new(".")).to_owned();
+    wishes
+        .plugins
+        .map(Path::to_owned)
+        .or_else(|| settings.plugins_dir.clone())
+        .unwrap_or_else(beside)
+}
+
+fn log_settings(
+    wishes: &Wishes<'_>,
+    surroundings: &Surroundings<'_>,
+    settings: &HostSettings,
+    problems: &mut Vec<Problem>,
+) -> LogSettings {
+    let level = match wishes.log_level.map(str::parse).transpose() {
+        Ok(level) => level,
+        Err(error) => {
+            problems.push(Problem::error(format!("--log-level: {error}")));
+            None
+        }
+    };
+    let section = LogSection::from(&settings.log);
+    LogSettings::resolve(surroundings.mode, surroundings.env, level, &section).unwrap_or_else(
+        |error| {
+            problems.push(Problem::error(error.to_string()).hint(error.hint()));
+            LogSettings::new(surroundings.mode)
+        },
+    )
+}
+
+/// Makes every service of the project that this host runs ready, as far as that goes.
+fn get_ready(
+    project: &Project,
+    shelf: &Shelf,
+    wishes: &Wishes<'_>,
+    surroundings: &Surroundings<'_>,
+    problems: &mut Vec<Problem>,
+) -> Vec<ReadyService> {
+    let overrides = overrides(wishes, problems);
+    let (files, notes) = project.services_of_host(&shelf.names());
+    problems.extend(notes);
+    let all: Vec<_> = project.services.iter().map(|service| service.name.as_str()).collect();
+    problems.extend(config::overrides_of_no_service(&overrides, &all));
+    let order = start_order(&files).unwrap_or_else(|wrong| {
+        problems.extend(wrong);
+        files.iter().map(|file| file.name.clone()).collect()
+    });
+    let mut services = Vec::new();
+    for name in order {
+        let Some(file) = files.iter().find(|file| file.name == name) else { continue };
+        let own: Vec<_> = overrides.iter().filter(|it| it.service == name).cloned().collect();
+        match ready(file, project, shelf, &own, surroundings) {
+            Ok((service, wrong)) => {
+                problems.extend(wrong);
+                services.push(service);
+            }
+            Err(wrong) => problems.extend(wrong),
+        }
+    }
+    let configurations = services.iter().map(|service| (&service.config, &service.origins));
+    let (_, clashes) = config::endpoints::endpoints(configurations);
+    problems.extend(clashes);
+    if services.is_empty() && !problems.iter().any(Problem::is_error) {
+        let nothing = Problem::error(format!("project `{}` has no service to run", project.name));
+        problems.push(nothing.hint("add a SERVICE.toml whose plugin is in the plugin directory"));
+    }
+    services
+}
+
+fn overrides(wishes: &Wishes<'_>, problems: &mut Vec<Problem>) -> Vec<Override> {
+    let parsed = wishes.sets.iter().map(|argument| Override::parse(argument));
+    let (good, bad): (Vec<_>, Vec<_>) = parsed.partition(Result::is_ok);
+    problems.extend(bad.into_iter().filter_map(Result::err));
+    good.into_iter().filter_map(Result::ok).collect()
+}
+
+/// One service, with what is wrong with its configuration; or only what is wrong, when there is no
+/// plugin to hold the configuration against.
+fn ready(
+    file: &ServiceFile,
+    project: &Project,
+    shelf: &Shelf,
+    overrides: &[Override],
+    surroundings: &Surroundings<'_>,
+) -> Result<(ReadyService, Vec<Problem>), Vec<Problem>> {
+    let without_plugin = |problem: Problem| {
+        let mut all = file.problems.clone();
+        all.push(problem);
+        all
+    };
+    let (staged, manifest) = shelf.take(file, surroundings).map_err(without_plugin)?;
+    let resolved = config::resolve(file, &manifest, surroundings.env, overrides);
+    let mut problems = resolved.problems;
+    match probe_with(&staged, Some(&resolved.value), surroundings) {
+        Ok((_, found)) => {
+            let more = config::problems_from_plugin(&found, &resolved.origins, &problems);
+            problems.extend(more.into_iter().filter(|problem| !file.is_noise(problem)));
+        }
+        Err(error) => problems.push(load_problem(&error)),
+    }
+    let (directives, defaults) = (&file.directives, &project.settings.defaults);
+    let service = ReadyService {
+        name: file.name.clone(),
+        config_source: file.file.clone(),
+        staged,
+        manifest,
+        config: resolved.value,
+        origins: resolved.origins,
+        depends_on: directives.depends_on.clone(),
+        start_timeout: directives.start_timeout.unwrap_or(defaults.start_timeout),
+        stop_timeout: directives.stop_timeout.unwrap_or(defaults.stop_timeout),
+    };
+    Ok((service, problems))
+}

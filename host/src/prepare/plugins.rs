@@ -1,0 +1,163 @@
+//! The plugin directory as a project sees it.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use plugin_api::manifest::{ConfigProblem, Manifest};
+use serde_json::Value;
+
+use crate::cli::Surroundings;
+use crate::config::ServiceFile;
+use crate::plugin::error::LoadError;
+use crate::plugin::identify::Identity;
+use crate::plugin::scan::{self, Candidate};
+use crate::plugin::stage::{self, Staged, Staging};
+use crate::plugin::{permissions, probe};
+use crate::problem::Problem;
+
+/// How long a plugin may take to be probed.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The plugin files of a directory, and a private place for copies of them.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    candidates: Vec<Candidate>,
+    staging: Option<Staging>,
+    generation: AtomicU64,
+}
+
+impl Shelf {
+    /// Identifies all files of the directory; the bad ones are warnings until a service needs one.
+    pub(super) fn look(
+        directory: &Path,
+        surroundings: &Surroundings<'_>,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let candidates = scan::scan(directory).unwrap_or_else(|error| {
+            problems.push(load_problem(&error));
+            Vec::new()
+        });
+        let candidates: Vec<_> =
+            candidates.into_iter().map(|it| examined(it, surroundings)).collect();
+        for candidate in &candidates {
+            match &candidate.identity {
+                Err(error) => problems.push(Problem {
+                    severity: crate::problem::Severity::Warning,
+                    ..load_problem(error)
+                }),
+                Ok(identity) => problems.extend(loose(identity, surroundings)),
+            }
+        }
+        let base = stage::default_base(surroundings.env);
+        let staging = Staging::new(&base)
+            .map_err(|error| {
+                let problem = format!("cannot make a private directory for plugin files: {error}");
+                let problem = Problem::error(problem).in_file(&base);
+                problems.push(problem.hint("make it writable, or set TMPDIR to one that is"));
+            })
+            .ok();
+        Self { candidates, staging, generation: AtomicU64::new(1) }
+    }
+
+    /// The names of all plugins, bad files included by their file names: whoever needs one of
+    /// those is to be told what is wrong with it.
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.candidates.iter().filter_map(plain_name).collect()
+    }
+
+    /// The plugin that a service wants: chosen, copied and probed.
+    pub(super) fn take(
+        &self,
+        service: &ServiceFile,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<(Staged, Manifest), Problem> {
+        let version = Some(&service.directives.version);
+        let identity = scan::choose(&self.candidates, service.plugin(), version).map_err(|error| {
+            let problem = Problem::error(format!("service `{}`: {error}", service.name));
+            problem.in_file(&service.file).hint(error.hint())
+        })?;
+        let unusable = |error: &LoadError| {
+            let problem = load_problem(error);
+            Problem {
+                message: format!("service `{}` needs it: {}", service.name, problem.message),
+                ..problem
+            }
+        };
+        let staging = self.staging.as_ref().ok_or_else(|| {
+            Problem::error(format!("service `{}`: its plugin cannot be copied", service.name))
+        })?;
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed);
+        let staged = staging.stage(identity, generation).map_err(|error| unusable(&error))?;
+        let (manifest, _) =
+            probe_with(&staged, None, surroundings).map_err(|error| unusable(&error))?;
+        Ok((staged, manifest))
+    }
+}
+
+fn plain_name(candidate: &Candidate) -> Option<&str> {
+    match &candidate.identity {
+        Ok(identity) => Some(&identity.name),
+        Err(_) => {
+            let stem = candidate.file.file_stem()?.to_str()?;
+            Some(stem.strip_prefix("lib").unwrap_or(stem))
+        }
+    }
+}
+
+/// Loads the copy in a child process: its manifest, and what it has against a configuration.
+pub(super) fn probe_with(
+    staged: &Staged,
+    config: Option<&Value>,
+    surroundings: &Surroundings<'_>,
+) -> Result<(Manifest, Vec<ConfigProblem>), LoadError> {
+    let config = config.map(|config| config.to_string().into_bytes());
+    let report =
+        probe::probe(&surroundings.executable, staged, config.as_deref(), PROBE_TIMEOUT)?;
+    Ok((report.manifest, report.config_problems))
+}
+
+/// The manifest of an identified file, for `inspect`.
+///
+/// # Errors
+/// When the file cannot be loaded.
+pub fn manifest_of(
+    identity: &Identity,
+    surroundings: &Surroundings<'_>,
+) -> Result<Manifest, LoadError> {
+    permissions::check(&identity.file, surroundings.mode)?;
+    let base = stage::default_base(surroundings.env);
+    let staging = Staging::new(&base).map_err(|error| LoadError::new(&base, error))?;
+    let staged = staging.stage(identity, 1)?;
+    probe_with(&staged, None, surroundings).map(|(manifest, _)| manifest)
+}
+
+/// A candidate, refused when in production somebody else could have written it.
+#[must_use]
+pub fn examined(candidate: Candidate, surroundings: &Surroundings<'_>) -> Candidate {
+    let Candidate { file, identity } = candidate;
+    let identity = identity.and_then(|identity| {
+        permissions::check(&identity.file, surroundings.mode).map(|_| identity)
+    });
+    Candidate { file, identity }
+}
+
+/// What would be refused in production.
+fn loose(identity: &Identity, surroundings: &Surroundings<'_>) -> Vec<Problem> {
+    let findings = permissions::check(&identity.file, surroundings.mode).unwrap_or_default();
+    let problem = |finding: String| {
+        let problem = Problem::warning(finding).in_file(&identity.file);
+        problem.hint("in production this plugin would be refused")
+    };
+    findings.into_iter().map(problem).collect()
+}
+
+/// What is wrong with a plugin file, as a problem.
+#[must_use]
+pub fn load_problem(error: &LoadError) -> Problem {
+    let problem = Problem::error(error.fault().to_string()).in_file(error.file());
+    match error.hint() {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
+}

@@ -1,0 +1,247 @@
+//! A project: as written in its folder, then as used.
+//!
+//! The folder `projects/<project>/` has one TOML file per service and, optionally, `exphost.toml`
+//! for the host itself. A variant is a folder in it, whose files take the place of the project's.
+
+pub mod name;
+pub mod order;
+pub mod settings;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+pub use name::ProjectName;
+pub use order::start_order;
+pub use settings::HostSettings;
+
+use crate::config::ServiceFile;
+use crate::config::nearest::known_names;
+use crate::environment::Env;
+use crate::problem::Problem;
+
+/// The file of the host itself in a project's folder.
+pub const HOST_FILE: &str = "exphost.toml";
+
+/// The variable that names the services of a project.
+pub const SERVICES_VARIABLE: &str = "SERVICES";
+
+/// A project as its folder has it.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// Its name.
+    pub name: ProjectName,
+    /// What concerns the host.
+    pub settings: HostSettings,
+    /// Its services, by name.
+    pub services: Vec<ServiceFile>,
+    /// Whether the services were named by `SERVICES`, and so must all be there.
+    pub are_named: bool,
+    /// What is wrong with the project itself and with `exphost.toml`. What is wrong with a service's
+    /// file is with the service, because the file may turn out not to be this host's.
+    pub problems: Vec<Problem>,
+}
+
+/// Where a project's files are.
+#[derive(Clone, Debug)]
+pub struct Places {
+    projects: PathBuf,
+    fallbacks: PathBuf,
+}
+
+impl Places {
+    /// The folder of all projects. A service without a file in its project falls back to
+    /// `../services/<service>/config.toml` beside that folder.
+    #[must_use]
+    pub fn new(projects: impl Into<PathBuf>) -> Self {
+        let projects = projects.into();
+        let beside = projects.parent().unwrap_or(Path::new("")).join("services");
+        Self { projects, fallbacks: beside }
+    }
+
+    /// Falls back to `<folder>/<service>/config.toml` instead.
+    #[must_use]
+    pub fn with_fallbacks(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.fallbacks = folder.into();
+        self
+    }
+
+    /// The folder of all projects.
+    #[must_use]
+    pub fn projects(&self) -> &Path {
+        &self.projects
+    }
+
+    /// The folders of a project, the variant's first.
+    #[must_use]
+    pub fn folders(&self, name: &ProjectName) -> Vec<PathBuf> {
+        let folder = self.projects.join(&name.project);
+        let variant = name.variant.as_ref().map(|variant| folder.join(variant));
+        variant.into_iter().chain([folder]).collect()
+    }
+
+    /// The file of a service: the first that exists, and whether one does. If none does, it is the
+    /// one in the project's folder, where people would put it.
+    #[must_use]
+    pub fn service_file(&self, name: &ProjectName, service: &str) -> (PathBuf, bool) {
+        let in_project = self.projects.join(&name.project).join(format!("{service}.toml"));
+        let folders = self.folders(name).into_iter();
+        let candidates = folders.map(|folder| folder.join(format!("{service}.toml")));
+        let fallback = self.fallbacks.join(service).join("config.toml");
+        // Anything but "not there" is left to the reading, which can say what is wrong.
+        let mut candidates = candidates.chain([fallback]);
+        match candidates.find(|file| file.exists() || file.is_symlink()) {
+            Some(file) => (file, true),
+            None => (in_project, false),
+        }
+    }
+}
+
+impl Project {
+    /// Reads a project. Whatever is wrong is among its problems or those of its services.
+    #[must_use]
+    pub fn read(places: &Places, name: &ProjectName, env: &dyn Env) -> Self {
+        let mut problems: Vec<Problem> = name.find(&places.projects).err().into_iter().collect();
+        if !problems.is_empty() {
+            return Self {
+                name: name.clone(),
+                settings: HostSettings::default(),
+                services: Vec::new(),
+                are_named: false,
+                problems,
+            };
+        }
+        let folders = places.folders(name);
+        let (settings, wrong) = HostSettings::read(&folders);
+        problems.extend(wrong);
+        let named = env.get_non_empty(SERVICES_VARIABLE).map(|list| named(&list, &mut problems));
+        let named = named.filter(|names| !names.is_empty());
+        let are_named = named.is_some();
+        let names = named.unwrap_or_else(|| found(&folders, &mut problems));
+        let services = names.iter().map(|service| match places.service_file(name, service) {
+            (file, true) => ServiceFile::read(service, &file),
+            (file, false) => ServiceFile::absent(service, &file),
+        });
+        let services = services.collect();
+        Self { name: name.clone(), settings, services, are_named, problems }
+    }
+
+    /// Parts the services into those that this host runs and those it leaves alone.
+    ///
+    /// A file with a table `[exphost]`, or one named in `SERVICES`, must have a plugin. Another one
+    /// without a plugin is taken for the file of a Python service, which lives in the same folder,
+    /// and is left out with a warning. `plugins` are the names of all plugins there are.
+    #[must_use]
+    pub fn services_of_host(&self, plugins: &[&str]) -> (Vec<&ServiceFile>, Vec<Problem>) {
+        let mut ours = Vec::new();
+        let mut problems = Vec::new();
+        for service in &self.services {
+            let has_plugin = plugins.contains(&service.plugin());
+            if !service.directives.enabled {
+                if self.are_named {
+                    let problem = Problem::warning(format!(
+                        "`{}` is named in {SERVICES_VARIABLE} but not enabled; it does not run",
+                        service.name
+                    ));
+                    let problem = problem.hint("set `enabled = true`, or do not name it");
+                    problems.push(service.at_directive("enabled", problem));
+                }
+            } else if has_plugin {
+                problems.extend(without_file(service));
+                ours.push(service);
+            } else if service.is_for_host || self.are_named {
+                problems.push(without_plugin(service, plugins));
+                problems.extend(service.problems.iter().cloned());
+            } else {
+                let problem = Problem::warning(format!(
+                    "no plugin `{}`; taken for the file of a service that exphost does not run",
+                    service.plugin()
+                ));
+                let problem = problem.in_file(&service.file);
+                problems.push(problem.hint(
+                    "if exphost is to run it, build its plugin and give the file a table [exphost]",
+                ));
+            }
+        }
+        (ours, problems)
+    }
+}
+
+fn without_file(service: &ServiceFile) -> Option<Problem> {
+    let note = || {
+        Problem::warning(format!(
+            "`{}` has no configuration file and uses its defaults",
+            service.name
+        ))
+        .in_file(&service.file)
+        .hint("create the file to configure it")
+    };
+    (!service.exists).then(note)
+}
+
+fn without_plugin(service: &ServiceFile, plugins: &[&str]) -> Problem {
+    let plugin = service.plugin();
+    let mut problem = Problem::error(format!(
+        "service `{}` needs the plugin `{plugin}`, which is not there",
+        service.name
+    ));
+    problem.hint = known_names(plugin, plugins, "plugins").or_else(|| {
+        Some(
+            "put its .so file into the plugin directory; `exphost list` shows what is there"
+                .to_owned(),
+        )
+    });
+    if service.directives.plugin.is_some() {
+        service.at_directive("plugin", problem)
+    } else {
+        problem.in_file(&service.file)
+    }
+}
+
+/// The services that `SERVICES` names, each once, in its order.
+fn named(list: &str, problems: &mut Vec<Problem>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        if !name::is_name(name) {
+            let problem =
+                Problem::error(format!("`{}` is not a name of a service", name.escape_debug()));
+            problems.push(problem.key(SERVICES_VARIABLE).hint(name::NAME_HINT));
+        } else if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// The services that have a file in one of the folders, by name.
+fn found(folders: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    for folder in folders {
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                let problem = Problem::error(format!("cannot be read: {error}"));
+                problems.push(problem.in_file(folder).hint("check who may read the folder"));
+                continue;
+            }
+        };
+        for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+            let is_toml = path.extension().is_some_and(|extension| extension == "toml");
+            let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+            // Editors keep their copies of a file beside it, under hidden names.
+            if !is_toml || path.is_dir() || file_name == HOST_FILE || file_name.starts_with('.') {
+                continue;
+            }
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            if name::is_name(&stem) {
+                names.insert(stem.into_owned());
+            } else {
+                let problem = Problem::warning("is left out: its name is not a name of a service");
+                problems.push(problem.in_file(&path).hint(name::NAME_HINT));
+            }
+        }
+    }
+    names.into_iter().collect()
+}
