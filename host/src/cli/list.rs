@@ -51,7 +51,7 @@ pub(super) fn entry(candidate: &Candidate) -> Value {
 
 fn show(candidates: &[Candidate]) {
     let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
+    table.load_style(comfy_table::TableStyle::new());
     table.set_header(["PLUGIN", "VERSION", "API", "FILE"]);
     for candidate in candidates {
         if let Ok(identity) = &candidate.identity {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::{Common, Exit, Surroundings, output};
 use crate::bus::Bus;
 use crate::logging;
+use crate::plugin::error::LoadError;
 use crate::plugin::instance;
 use crate::plugin::library::Library;
-use crate::prepare::{self, Prepared};
+use crate::prepare::{self, Prepared, ReadyService};
 use crate::signals;
 use crate::supervisor::{FLUSH_TIMEOUT, Launch, Supervisor, Verdict};
 
@@ -19,7 +20,7 @@ pub(super) fn run(common: &Common, surroundings: &Surroundings<'_>) -> Exit {
         }
         return Exit::BadConfig;
     }
-    let log = match logging::init(prepared.log_settings.clone()) {
+    let log = match logging::init(&prepared.log_settings, logging::Surroundings::of_this_process(surroundings.env)) {
         Ok(log) => log,
         Err(error) => {
             output::note(&format!("error: {error}"));
@@ -58,7 +59,7 @@ fn announce(prepared: &Prepared, surroundings: &Surroundings<'_>) {
             plugin = service.staged.identity().name,
             version = %service.staged.identity().version,
             sha256 = &service.staged.identity().sha256[..12],
-            config = %service.config_source,
+            config = %service.config_source.display(),
             "service ready to start"
         );
     }
@@ -73,21 +74,11 @@ fn host(prepared: Prepared) -> Result<Verdict, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bus = Bus::start(prepared.bus_config())?;
     let limits = prepared.mailbox_limits();
-    let mut launches = Vec::new();
-    for service in &prepared.services {
-        launches.push(Launch {
-            name: service.name.clone(),
-            library: Arc::new(Library::open(&service.staged)?),
-            config: service.config.to_string().into_bytes(),
-            depends_on: service.depends_on.clone(),
-            start_timeout: service.start_timeout,
-            stop_timeout: service.stop_timeout,
-        });
-    }
+    let Prepared { project, services, staging, .. } = prepared;
+    let launches = services.into_iter().map(launch).collect::<Result<Vec<_>, _>>()?;
     let verdict = runtime.block_on(async {
         // Before the first service starts, so that no signal finds the default action.
         let signals = signals::listen()?;
-        let project = prepared.project.clone();
         let supervisor = Supervisor::new(project, launches, limits, bus.handle(), signals)?;
         Ok::<_, std::io::Error>(supervisor.run().await)
     })?;
@@ -95,11 +86,24 @@ fn host(prepared: Prepared) -> Result<Verdict, Box<dyn std::error::Error>> {
         tracing::warn!(%error, "the bus did not close cleanly");
     }
     if !verdict.hung.is_empty() {
-        // Left-behind threads still run code of their libraries, which must stay mapped, and whose
-        // staged copies the next host's start clears away.
-        conclude_and_leave(&verdict);
+        // Left-behind threads still run code of their libraries. That stays mapped without its
+        // file, but no exit handler may run beside it.
+        drop(staging);
+        let exit = conclude(&verdict);
+        instance::leave_process(i32::from(exit.code()));
     }
     Ok(verdict)
+}
+
+fn launch(service: ReadyService) -> Result<Launch, LoadError> {
+    Ok(Launch {
+        config: service.config.to_string().into_bytes(),
+        library: Arc::new(Library::open(service.staged)?),
+        name: service.name,
+        depends_on: service.depends_on,
+        start_timeout: service.start_timeout,
+        stop_timeout: service.stop_timeout,
+    })
 }
 
 fn conclude(verdict: &Verdict) -> Exit {
@@ -114,9 +118,4 @@ fn conclude(verdict: &Verdict) -> Exit {
         "exphost ends after failures"
     );
     Exit::Failed
-}
-
-fn conclude_and_leave(verdict: &Verdict) -> ! {
-    let exit = conclude(verdict);
-    instance::leave_process(i32::from(exit.code()))
 }

@@ -219,7 +219,7 @@ fn is_executable(
             return Ok(true);
         }
         for entry in segment.dynamic(endian, bytes).map_err(damaged)?.unwrap_or_default() {
-            let says_so = u64::from(elf::DF_1_PIE.0);
+            let says_so = elf::DF_1_PIE.0;
             if entry.tag(endian) == elf::DT_FLAGS_1 && entry.val(endian) & says_so != 0 {
                 return Ok(true);
             }

@@ -256,21 +256,21 @@ fn differences(errors: &AbiInstabilityErrors) -> Vec<String> {
     all
 }
 
-/// Where the checker was: the innermost type and the way there, `run.host.vtable (HostVtable)`.
+/// Where the checker was: the innermost type and the named fields on the way there,
+/// `TransitionReply (at run.vtable.transition)`.
 fn place_of(error: &AbiInstabilityError) -> String {
     let mut names = Vec::new();
-    let mut innermost = String::from("PluginModule");
+    let mut innermost = "PluginModule";
     for step in &error.stack_trace {
-        match step.expected {
-            TLFieldOrFunction::Field(field) => {
-                names.push(field.name().to_owned());
-                innermost = field.layout().name().to_owned();
-            }
-            TLFieldOrFunction::Function(function) => names.push(format!("{}()", function.name)),
-        }
+        // A function has the name of the field that holds it.
+        let TLFieldOrFunction::Field(field) = step.expected else { continue };
+        innermost = field.layout().name();
+        // What the author did not name, the checker calls `0`, `,` or `__returns`.
+        let given = |name: &&str| name.starts_with(|c: char| c.is_ascii_alphabetic());
+        names.extend(Some(field.name()).filter(given));
     }
     let names = names.join(".");
-    if names.is_empty() { innermost } else { format!("{innermost} (at {names})") }
+    if names.is_empty() { innermost.to_owned() } else { format!("{innermost} (at {names})") }
 }
 
 fn describe(difference: &AbiInstability) -> String {

@@ -16,10 +16,12 @@ use self::plugins::{Shelf, probe_with};
 use crate::bus::BusConfig;
 use crate::cli::Surroundings;
 use crate::config::{self, Origins, Override, ServiceFile};
-use crate::logging::{LogSection, LogSettings};
-use crate::plugin::stage::Staged;
+use crate::logging::{Format, LogSection, LogSettings};
+use crate::plugin::stage::{Staged, Staging};
 use crate::problem::Problem;
-use crate::project::{HostSettings, Places, Project, ProjectName, start_order};
+use crate::project::{
+    self, HostSettings, Places, Project, ProjectName, settings::LogFormat, start_order,
+};
 use crate::service::mailbox::MailboxLimits;
 
 /// What the command line asks for.
@@ -50,6 +52,8 @@ pub struct Prepared {
     pub log_settings: LogSettings,
     /// Its services, dependencies first.
     pub services: Vec<ReadyService>,
+    /// The private copies of their plugins, deleted with it.
+    pub staging: Option<Staging>,
     /// Everything that is wrong or worth knowing.
     pub problems: Vec<Problem>,
 }
@@ -132,16 +136,17 @@ pub fn prepare(wishes: &Wishes<'_>, surroundings: &Surroundings<'_>) -> Prepared
     let settings = project.as_ref().map(|it| it.settings.clone()).unwrap_or_default();
     let log_settings = log_settings(wishes, surroundings, &settings, &mut problems);
     let plugins_dir = plugins_dir_of(wishes, surroundings, &settings);
-    let mut services = Vec::new();
+    let (mut services, mut staging) = (Vec::new(), None);
     if let Some(project) = &project {
         problems.extend(project.problems.iter().cloned());
         // A project that is not there has no services to look at.
         if !project.problems.iter().any(|it| it.is_error() && project.services.is_empty()) {
             let shelf = Shelf::look(&plugins_dir, surroundings, &mut problems);
             services = get_ready(project, &shelf, wishes, surroundings, &mut problems);
+            staging = shelf.into_staging();
         }
     }
-    Prepared { project: name, plugins_dir, settings, log_settings, services, problems }
+    Prepared { project: name, plugins_dir, settings, log_settings, services, staging, problems }
 }
 
 /// Where the plugins are, for commands that need nothing else of the project.
@@ -198,13 +203,34 @@ fn log_settings(
             None
         }
     };
-    let section = LogSection::from(&settings.log);
+    let section = log_section(&settings.log, problems);
     LogSettings::resolve(surroundings.mode, surroundings.env, level, &section).unwrap_or_else(
         |error| {
             problems.push(Problem::error(error.to_string()).hint(error.hint()));
             LogSettings::new(surroundings.mode)
         },
     )
+}
+
+/// `[log]` with its words understood. Its schema has refused those that are not levels.
+fn log_section(log: &project::settings::LogSettings, problems: &mut Vec<Problem>) -> LogSection {
+    let mut level = |text: &Option<String>| match text.as_deref().map(str::parse).transpose() {
+        Ok(level) => level,
+        Err(error) => {
+            problems.push(Problem::error(format!("[log]: {error}")));
+            None
+        }
+    };
+    LogSection {
+        level: level(&log.level),
+        libraries: level(&log.libraries),
+        format: Some(match log.format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        }),
+        directory: log.directory.clone(),
+        console: log.console,
+    }
 }
 
 /// Makes every service of the project that this host runs ready, as far as that goes.

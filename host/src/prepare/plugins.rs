@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::cli::Surroundings;
 use crate::config::ServiceFile;
-use crate::plugin::error::LoadError;
+use crate::plugin::error::{Fault, LoadError};
 use crate::plugin::identify::Identity;
 use crate::plugin::scan::{self, Candidate};
 use crate::plugin::stage::{self, Staged, Staging};
@@ -64,6 +64,11 @@ impl Shelf {
     /// those is to be told what is wrong with it.
     pub(super) fn names(&self) -> Vec<&str> {
         self.candidates.iter().filter_map(plain_name).collect()
+    }
+
+    /// The private place, which must stay for as long as a copy in it is needed.
+    pub(super) fn into_staging(self) -> Option<Staging> {
+        self.staging
     }
 
     /// The plugin that a service wants: chosen, copied and probed.
@@ -127,7 +132,7 @@ pub fn manifest_of(
 ) -> Result<Manifest, LoadError> {
     permissions::check(&identity.file, surroundings.mode)?;
     let base = stage::default_base(surroundings.env);
-    let staging = Staging::new(&base).map_err(|error| LoadError::new(&base, error))?;
+    let staging = Staging::new(&base).map_err(|error| LoadError::new(&base, Fault::NoCopy { path: base.clone(), source: error }))?;
     let staged = staging.stage(identity, 1)?;
     probe_with(&staged, None, surroundings).map(|(manifest, _)| manifest)
 }

@@ -114,37 +114,44 @@ impl Mailbox {
         if !state.control.contains(&kind) {
             state.control.push_back(kind);
         }
-        let wake = std::mem::take(&mut state.armed);
         drop(state);
-        if wake {
-            self.wake();
+        // A word is obeyed at once, also by a service that is not taking messages just now.
+        self.wake();
+    }
+
+    /// The next word from the host, oldest first.
+    pub fn take_control(&self) -> Option<EnvelopeKind> {
+        self.lock().control.pop_front()
+    }
+
+    /// Hands out up to `limit` messages, oldest first. When there is none, it arms the mailbox: the
+    /// eventfd becomes readable at the next arrival.
+    pub fn take(&self, limit: usize, each: &mut dyn FnMut(Envelope)) {
+        for _ in 0..limit {
+            let Some(envelope) = self.take_one() else { return };
+            each(envelope);
         }
     }
 
-    /// Hands out up to `limit` envelopes, words from the host first, then the oldest messages.
-    /// When there is nothing, it arms the mailbox: the eventfd becomes readable at the next arrival.
-    pub fn take(&self, limit: usize, each: &mut dyn FnMut(Envelope)) {
+    fn take_one(&self) -> Option<Envelope> {
         let mut state = self.lock();
-        if state.control.is_empty() && state.messages.is_empty() {
-            // What the counter still says was about envelopes that are gone. It is reset before
-            // arming, under the lock, so that no wake-up of a later arrival can be swallowed.
-            self.reset();
+        let Some(envelope) = state.messages.pop_front() else {
+            if state.control.is_empty() {
+                // What the counter still says was about envelopes that are gone. It is reset
+                // under the lock, so that the wake-up of a later arrival is not swallowed.
+                self.reset();
+            }
             state.armed = true;
-            return;
-        }
-        let controls = limit.min(state.control.len());
-        let messages = (limit - controls).min(state.messages.len());
-        let mut taken = Vec::with_capacity(controls + messages);
-        taken.extend(state.control.drain(..controls).map(Envelope::control));
-        taken.extend(state.messages.drain(..messages));
-        state.bytes -= taken.iter().map(|envelope| envelope.bytes.len()).sum::<usize>();
+            return None;
+        };
+        state.bytes -= envelope.bytes.len();
         let notices =
             if self.has_room(&state) { std::mem::take(&mut state.wants_room) } else { Vec::new() };
         drop(state);
         for notice in notices {
             notice();
         }
-        taken.into_iter().for_each(each);
+        Some(envelope)
     }
 
     /// How many messages and bytes still fit. When the mailbox is full the answer is `None`, and

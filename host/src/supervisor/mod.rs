@@ -17,7 +17,9 @@ pub use self::supervised::Launch;
 use self::supervised::{Life, Supervised};
 use crate::bus::BusHandle;
 use crate::logging;
-use crate::plugin::instance::{Instance, RunRequest};
+use crate::plugin::host_side::ServiceHost;
+use crate::plugin::instance::Instance;
+use crate::plugin::library::RunRequest;
 use crate::service::Hosted;
 use crate::service::mailbox::{Mailbox, MailboxLimits};
 use crate::signals::Signal;
@@ -263,7 +265,8 @@ impl Supervisor {
                 // The receiver is gone only when the host ends.
                 let _ = report.send(Event::Ended(name, outcome));
             };
-            let (library, host) = (Arc::clone(&launch.library), Arc::clone(&supervised.hosted));
+            let library = Arc::clone(&launch.library);
+            let host: Arc<dyn ServiceHost> = Arc::<Hosted>::clone(&supervised.hosted);
             supervised.life = match Instance::spawn(library, host, request, ended) {
                 Ok(instance) => Life::Starting(instance, Instant::now() + launch.start_timeout),
                 Err(error) => {

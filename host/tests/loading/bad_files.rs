@@ -207,7 +207,7 @@ fn no_damage_makes_identification_panic() {
     let regions =
         [(0, 64), (0, 1024), (sections, bytes.len()), (record, record + 256), (0, bytes.len())];
     let mut accepted = 0;
-    for round in 0..20_000 {
+    for round in 0..4_000 {
         let (start, end) = regions[round % regions.len()];
         let flips: Vec<(usize, u8)> = (0..=numbers.below(4))
             .map(|_| (start + numbers.below(end - start), numbers.below(255) as u8 + 1))
@@ -215,12 +215,10 @@ fn no_damage_makes_identification_panic() {
         for (at, mask) in &flips {
             bytes[*at] ^= mask;
         }
-        // Hashing a megabyte 20,000 times is what would take long; a damaged file is most often
-        // refused before that.
         accepted += usize::from(identify_bytes(Path::new("x.so"), &bytes).is_ok());
         for (at, mask) in &flips {
             bytes[*at] ^= mask;
         }
     }
-    assert!((1..20_000).contains(&accepted), "{accepted} accepted: the damage hits nothing or all");
+    assert!((1..4_000).contains(&accepted), "{accepted} accepted: the damage hits nothing or all");
 }

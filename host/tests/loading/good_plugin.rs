@@ -56,8 +56,8 @@ impl ServiceHost for NotedHost {
 
     fn transition(&self, method: Method, step: Step) -> Result<StateRecord, IllegalTransition> {
         assert!(!self.panics, "the host panics");
-        let at = self.log.current().at;
-        if let Some(state) = method.next(step, self.log.current().state)? {
+        let StateRecord { state: before, at } = self.log.current();
+        if let Some(state) = method.next(step, before)?.filter(|state| *state != before) {
             self.log.record(StateRecord { state, at });
         }
         Ok(self.log.current())

@@ -98,9 +98,10 @@ pub(crate) fn behaving(how: &str) -> Vec<u8> {
 pub(crate) fn identified_as(edit: impl Fn(&mut Vec<String>)) -> Vec<u8> {
     let mut bytes = good().to_vec();
     let start = only_place(&bytes, MAGIC.as_bytes());
+    let last = b"crate=handmade\0";
     let end = start
-        + bytes[start..].windows(16).position(|w| w == b"crate=handmade\0\0").expect("an end")
-        + 15;
+        + bytes[start..].windows(last.len()).position(|w| w == last).expect("an end")
+        + last.len();
     let text = String::from_utf8(bytes[start..end - 1].to_vec()).expect("text");
     let mut entries: Vec<String> = text.split('\0').map(str::to_owned).collect();
     edit(&mut entries);
