@@ -11,11 +11,12 @@ use super::repository;
 /// The plugins of the repository.
 pub const PLUGINS: [&str; 3] = ["heartbeat", "core", "chronicle"];
 
-const FIXTURES: [&str; 6] = [
+const FIXTURES: [&str; 7] = [
     "fixture-bare",
     "fixture-chatter",
     "fixture-counter",
     "fixture-faults",
+    "fixture-greeter",
     "fixture-minimal",
     "fixture-probe-crash",
 ];

@@ -15,17 +15,17 @@ use crate::sockets::heartbeat;
 /// Every bad file, and what must be said of it.
 const BAD: &[(&str, &str)] = &[
     ("text.so", "not a shared library"),
-    ("empty.so", "not a shared library"),
+    ("empty.so", "empty file"),
     ("directory.so", "directory"),
     ("truncated-0.so", "truncated"),
     ("truncated-1.so", "truncated"),
     ("truncated-2.so", "truncated"),
     ("bare.so", "not an exphost plugin"),
-    ("abort.so", "panic"),
-    ("other-layout.so", "layout"),
+    ("abort.so", "panic = "),
+    ("other-layout.so", "types differ"),
     ("other-major.so", "2.0.0"),
     ("newer-minor.so", "1.99.0"),
-    ("probe-crash.so", "SIGABRT"),
+    ("probe-crash.so", "killed by signal"),
 ];
 
 /// A project whose plugin directory holds all of them beside a good one.

@@ -21,7 +21,8 @@ fn fails_everywhere(fault: &str, said: &str, ends_in_handler: bool) {
         toml += &subscriber(publisher, &["fault"]);
         project = project.service(&format!("bad-{place}"), "fixture-faults", toml);
     }
-    let mut host = project.start();
+    // The counters of a service are logged when it ends, at this level.
+    let mut host = project.start_with(&["--log-level", "debug"]);
     host.wait_until_running("good");
     for place in ["new", "start", "run", "task"] {
         host.wait_for_log(&["ERROR", &format!("bad-{place}"), said]);
@@ -51,6 +52,11 @@ fn fails_everywhere(fault: &str, said: &str, ends_in_handler: bool) {
     host.wait_for_log(&["ERROR", "bad-stop", said]);
     assert!(host.log_file("good").contains("state STOPPED"));
     assert!(host.log_file("bad-stop").contains(said));
+    let panics = u8::from(fault == "panic");
+    for place in PLACES {
+        let counted = format!("errors: 1, panics: {panics}");
+        host.wait_for_log(&["counted", &format!("bad-{place}"), &counted]);
+    }
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn libraries_are_heard_from_warning_on() {
 
 #[test]
 fn json_lines_are_json_lines() {
-    let host = chatter(&[], "[log]\njson = true\n");
+    let host = chatter(&[], "[log]\nformat = \"json\"\n");
     let log = host.log_file("chatter");
     let lines: Vec<Value> = log
         .lines()
