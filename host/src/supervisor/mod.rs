@@ -176,7 +176,6 @@ impl Supervisor {
             {
                 instance.join();
             }
-            let _scope = logging::service_scope(&supervised.launch.name);
             if outcome != RunOutcome::Stopped {
                 let last = supervised.hosted.health_record().last_error();
                 let reason = last.map(|error| format!("{}: {}", error.place, error.message));
