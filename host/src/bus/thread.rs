@@ -131,6 +131,8 @@ impl BusThread {
             interests.extend(self.sockets.values().map(|socket| self.interest(socket)));
             let timeout = if more { Some(Duration::ZERO) } else { self.next_deadline() };
             self.transport.wait(&interests, shared.waker.fd(), timeout, &mut ready);
+            // Before the messages: a connection is known of before what came over it.
+            self.note_events();
             for Interest { id, read, write } in &ready {
                 if let Some(socket) = self.sockets.get_mut(&id.0) {
                     socket.blocked &= !write;
@@ -139,7 +141,6 @@ impl BusThread {
                     }
                 }
             }
-            self.note_events();
         }
     }
 

@@ -193,10 +193,8 @@ impl Mailbox {
 
     /// A quarter free, so that a slow reader does not cause a wake-up a message; at least one.
     fn has_room(&self, state: &State) -> bool {
-        let below = self.limits.messages.saturating_sub(1);
-        // Three quarters of it, without an overflow where there is no limit.
-        state.messages.len() <= below / 4 * 3 + below % 4 * 3 / 4
-            && state.bytes <= self.limits.bytes / 4 * 3
+        let mark = |limit: usize| limit - limit.div_ceil(4);
+        state.messages.len() <= mark(self.limits.messages) && state.bytes <= mark(self.limits.bytes)
     }
 
     fn wake(&self) {
@@ -327,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_full_mailbox_tells_when_there_is_room() {
-        let mailbox = mailbox(4, 1000);
+        let mailbox = mailbox(8, 1000);
         let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let notice: RoomNotice = {
             let told = Arc::clone(&told);
@@ -336,9 +334,9 @@ mod tests {
             })
         };
         let calls = || told.load(std::sync::atomic::Ordering::Relaxed);
-        mailbox.push_batch(&mut (0..3).map(message).collect());
-        assert_eq!(mailbox.room_or(&notice), Some(MailboxLimits { messages: 1, bytes: 976 }));
-        mailbox.push_batch(&mut vec![message(3)]);
+        mailbox.push_batch(&mut (0..7).map(message).collect());
+        assert_eq!(mailbox.room_or(&notice), Some(MailboxLimits { messages: 1, bytes: 944 }));
+        mailbox.push_batch(&mut vec![message(7)]);
         assert_eq!(mailbox.room_or(&notice), None);
         assert_eq!(mailbox.room_or(&notice), None);
         mailbox.take(1, &mut drop);
