@@ -19,6 +19,8 @@ const BURST: usize = 64;
 pub(crate) async fn serve<S: Service>(ctx: &Context, service: &mut S) -> Result<()> {
     let shared = ctx.shared();
     let mut ticker = Ticker::default();
+    let stopping = ctx.stopping();
+    tokio::pin!(stopping);
     while !ctx.is_stopping() {
         shared.tasks.spawn_waiting(ctx);
         ticker.follow(shared.tick.get());
@@ -28,7 +30,7 @@ pub(crate) async fn serve<S: Service>(ctx: &Context, service: &mut S) -> Result<
         let more = handle_burst(ctx, service).await?;
         tokio::select! {
             biased;
-            () = ctx.stopping() => return Ok(()),
+            () = &mut stopping => return Ok(()),
             () = ticker.tick() => outcome(ctx, "on_tick", guarded(service.on_tick(ctx)).await)?,
             () = tokio::task::yield_now(), if more => {}
             () = shared.arrivals.notified(), if !more => {}
