@@ -1,7 +1,8 @@
 //! libzmq: the one file that names its binding.
 //!
-//! Invariants: every socket has a monitor, whose events are drained at every wait; the context is
-//! terminated only after every socket is closed; nothing here waits but `wait` and `terminate`.
+//! Invariants: every socket has a monitor, whose events are drained at every wait, and which is
+//! silenced before the socket is closed; the context is terminated only after every socket is
+//! closed; nothing here waits but `wait` and `terminate`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpStream;
@@ -36,6 +37,8 @@ const MONITOR_QUEUE: i32 = 10_000;
 struct Entry {
     socket: Socket,
     monitor: Socket,
+    /// Where the monitor is, on this process's own wire.
+    monitor_address: String,
     role: SocketRole,
     /// What a connecting socket connects to.
     connects_to: Option<String>,
@@ -110,6 +113,7 @@ impl LibZmq {
         Ok(Entry {
             socket,
             monitor,
+            monitor_address: address,
             role: plan.role,
             connects_to: (!plan.bind && has_listener).then_some(endpoint),
             bound: bound.filter(|_| has_listener),
@@ -173,6 +177,17 @@ impl LibZmq {
             let (read, write) = (item.is_readable(), item.is_writable());
             (read || write).then_some(Interest { id: *id, read, write })
         }));
+    }
+}
+
+/// A closed socket reports events until libzmq has disposed of it, by a send that waits for ever when
+/// nobody is there to read them: libzmq's own thread would stand still, and all sockets with it. So
+/// the monitor gives way to one that reports nothing while its reader is still there.
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let silent = format!("{}.closed", self.monitor_address);
+        // Also when this fails, the old monitor has been taken away.
+        let _ = guarded(|| self.socket.monitor(&silent, 0));
     }
 }
 
