@@ -4,7 +4,6 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::harness::artefacts::plugin;
 use crate::harness::free_port;
 use crate::harness::project::Project;
 use crate::sockets::heartbeat;
@@ -27,7 +26,7 @@ fn project_with_mistakes(port: u16) -> Project {
     ] {
         project = project.service(service, "heartbeat", toml);
     }
-    project.config("broken", broken)
+    project.config("heartbeat", broken)
 }
 
 /// What must be said: a file, its line and column, the key, and a word of the message or the hint.
@@ -66,7 +65,7 @@ fn check_names_all_of_them_in_one_run() {
         assert!(text_of(problem).contains(said), "{problem:#}");
         assert!(problem["hint"].is_string(), "{problem:#}");
     }
-    let broken = in_file("broken.toml");
+    let broken = in_file("heartbeat.toml");
     assert_eq!(broken["line"], 2, "{broken:#}");
     let clash = problems
         .iter()
@@ -89,7 +88,7 @@ fn the_host_says_the_same_and_binds_nothing() {
         let place = format!("{file}:{line}:{column}");
         assert!(said.contains(&place), "{place} is not in:\n{said}");
     }
-    assert!(said.contains("broken.toml:2:"), "{said}");
+    assert!(said.contains("heartbeat.toml:2:"), "{said}");
     assert!(!said.contains("in use"), "something was bound:\n{said}");
     assert!(!said.contains("state "), "a service was started:\n{said}");
 }
@@ -109,14 +108,28 @@ fn the_command_line_is_checked_as_the_files_are() {
 }
 
 #[test]
-fn a_service_without_a_plugin_is_named_with_what_there_is() {
-    let project = Project::new()
-        .library("libheartbeat.so", &plugin("heartbeat"))
-        .config("heartbeet", heartbeat(free_port(), None));
+fn a_service_whose_plugin_is_missing_is_named_with_what_there_is() {
+    let project =
+        Project::new().plugin("heartbeat").config("pulse", "[exphost]\nplugin = \"heartbeet\"\n");
     let (code, report) = project.json(&["check"]);
     assert_eq!(code, 78);
-    let text = report["problems"].to_string();
-    assert!(text.contains("heartbeet") && text.contains("heartbeat"), "{report:#}");
+    let problem = &report["problems"][0];
+    let text = problem.to_string();
+    assert!(text.contains("pulse.toml") && text.contains("`heartbeet`"), "{report:#}");
+    assert!(text.contains("heartbeat"), "what was meant is not named: {report:#}");
+}
+
+#[test]
+fn the_file_of_a_python_service_is_left_alone() {
+    let project = Project::new()
+        .plugin("heartbeat")
+        .config("heartbeat", heartbeat(free_port(), None))
+        .config("display", "fullscreen = true\n");
+    let (code, report) = project.json(&["check"]);
+    assert_eq!(code, 0, "{report:#}");
+    let problem = &report["problems"][0];
+    assert_eq!(problem["severity"], "warning");
+    assert!(problem["file"].as_str().is_some_and(|file| file.ends_with("display.toml")));
 }
 
 #[test]

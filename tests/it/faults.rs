@@ -21,8 +21,7 @@ fn fails_everywhere(fault: &str, said: &str, ends_in_handler: bool) {
         toml += &subscriber(publisher, &["fault"]);
         project = project.service(&format!("bad-{place}"), "fixture-faults", toml);
     }
-    // The counters of a service are logged when it ends, at this level.
-    let mut host = project.start_with(&["--log-level", "debug"]);
+    let mut host = project.start();
     host.wait_until_running("good");
     for place in ["new", "start", "run", "task"] {
         host.wait_for_log(&["ERROR", &format!("bad-{place}"), said]);
@@ -54,8 +53,9 @@ fn fails_everywhere(fault: &str, said: &str, ends_in_handler: bool) {
     assert!(host.log_file("bad-stop").contains(said));
     let panics = u8::from(fault == "panic");
     for place in PLACES {
-        let counted = format!("errors: 1, panics: {panics}");
-        host.wait_for_log(&["counted", &format!("bad-{place}"), &counted]);
+        let (service, counted) =
+            (format!("service=bad-{place} "), format!("errors=1 panics={panics}"));
+        host.wait_for_log(&["counted", &service, &counted]);
     }
 }
 
