@@ -216,7 +216,6 @@ fn table(measured: &[Measured]) {
 }
 
 fn main() -> zmq2::Result<()> {
-    let begun = Instant::now();
     let mut measured = vec![Measured { name: "exphost handler", rates: through_the_host()? }];
     if python::is_there("the comparison with pyzmq") {
         measured.push(Measured { name: "pyzmq asyncio", rates: through_asyncio()? });
@@ -230,7 +229,6 @@ fn main() -> zmq2::Result<()> {
         );
     } else {
         table(&measured);
-        println!("took {:.0} s", begun.elapsed().as_secs_f64());
     }
     Ok(())
 }

@@ -11,10 +11,13 @@ fn chatter(arguments: &[&str], host_config: &str) -> Host {
         .service("quiet", "fixture-minimal", "")
         .config("exphost", host_config)
         .start_with(arguments);
-    // At level warning this is the last that is heard of it.
-    let last =
-        if arguments.contains(&"warning") { "chatter says warning" } else { "state RUNNING" };
-    host.wait_for_log(&["chatter", last]);
+    if arguments.contains(&"warning") {
+        // The last that is heard of it at this level.
+        host.wait_for_log(&["chatter", "chatter says warning"]);
+    } else {
+        host.wait_until_running("chatter");
+        host.wait_until_running("quiet");
+    }
     assert_eq!(host.stop().0, Some(0));
     host
 }
