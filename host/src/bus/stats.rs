@@ -196,11 +196,12 @@ impl Outbox {
         std::mem::swap(&mut self.lock().queue, into);
     }
 
-    /// Says that collected frames are gone.
-    pub(super) fn gone(&self, messages: usize, bytes: usize) {
+    /// Says that collected frames are gone, and answers how many frames are left.
+    pub(super) fn gone(&self, messages: usize, bytes: usize) -> usize {
         let mut state = self.lock();
         state.depth -= messages;
         state.bytes -= bytes;
+        state.depth
     }
 
     /// Takes nothing more from now on; what is in it stays.

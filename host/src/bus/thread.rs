@@ -434,12 +434,12 @@ impl Active {
             gone += 1;
             bytes += size;
         }
-        if gone > 0 {
-            self.record.outbox.gone(gone, bytes);
-            add(&self.record.counters.sent, sent);
-            add(&self.record.counters.sent_bytes, sent_bytes);
-        }
-        !self.blocked && !self.collected.is_empty()
+        add(&self.record.counters.sent, sent);
+        add(&self.record.counters.sent_bytes, sent_bytes);
+        // Not only what was collected: the outbox may have got more since, and whoever put it there
+        // woke this turn, not the next.
+        let left = self.record.outbox.gone(gone, bytes);
+        !self.blocked && left > 0
     }
 
     fn note_failed_send(&mut self, reason: &str, size: usize) {
@@ -557,3 +557,6 @@ fn receive(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
