@@ -68,16 +68,19 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+fn wait_readable(mailbox: &Mailbox, limit: Duration) -> bool {
+    let fd = mailbox.fd();
+    let limit = Timespec::try_from(limit).expect("a time");
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).expect("poll") == 1
+}
+
 /// Takes messages until `enough` says so.
 fn receive_until(mailbox: &Mailbox, mut enough: impl FnMut(Envelope) -> bool) {
     let end = Instant::now() + LIMIT;
     let mut done = false;
     while !done {
-        let fd = mailbox.fd();
-        let left = i64::try_from(end.saturating_duration_since(Instant::now()).as_secs()).unwrap();
-        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-        let ready = poll(&mut fds, Some(&Timespec { tv_sec: left, tv_nsec: 0 })).expect("poll");
-        assert!(ready == 1, "nothing arrived: {:?}", mailbox.stats());
+        let ready = wait_readable(mailbox, end.saturating_duration_since(Instant::now()));
+        assert!(ready, "nothing arrived: {:?}", mailbox.stats());
         loop {
             let mut empty = true;
             mailbox.take(256, &mut |envelope| {
@@ -119,16 +122,14 @@ fn frame(text: &str) -> ZmqMessage {
     ZmqMessage::from(text.to_owned())
 }
 
-/// Publishes `sync {}` until the mailbox has seen it: from then on the subscription stands.
+/// Publishes `sync {}` until the mailbox has seen it: from then on the subscription stands. It
+/// looks for an answer after each, for a flood would fill the mailbox and push out what follows.
 async fn publish_until_seen(publisher: &mut PubSocket, mailbox: &Mailbox) {
-    loop {
+    let mut seen = false;
+    while !seen {
         publisher.send(frame("sync {}")).await.expect("sent");
-        tokio::task::yield_now().await;
-        let mut seen = false;
+        wait_readable(mailbox, Duration::from_millis(5));
         mailbox.take(usize::MAX, &mut |_| seen = true);
-        if seen {
-            return;
-        }
     }
 }
 
@@ -184,8 +185,9 @@ fn our_publisher_reaches_their_subscriber_by_prefix() {
     peer(async {
         let mut subscriber = SubSocket::new();
         subscriber.connect(&format!("{LOCAL}:{port}")).await.expect("connected");
-        subscriber.subscribe("sync").await.expect("subscribed");
+        // In this order: once `sync` is heard, the publisher knows of both.
         subscriber.subscribe("stat").await.expect("subscribed");
+        subscriber.subscribe("sync").await.expect("subscribed");
         send_until_seen(&handle, socket, &mut subscriber).await;
         assert_eq!(handle.send(socket, "other", b"{}"), SendOutcome::Queued);
         assert_eq!(handle.send(socket, "status", b"{\"a\": 1}"), SendOutcome::Queued);
@@ -243,12 +245,11 @@ fn bad_frames_are_counted_and_the_next_good_one_arrives() {
         publisher.send(ZmqMessage::try_from(parts).expect("parts")).await.expect("sent");
         publisher.send(ZmqMessage::from(b"images \xff\xfe".to_vec())).await.expect("sent");
         publisher.send(frame("good {}")).await.expect("sent");
-    });
-    let mut good = 0;
-    receive_until(&mailbox, |envelope| {
-        good += usize::from(topic(&envelope) == "good");
-        assert!(["sync", "good"].contains(&topic(&envelope)));
-        good == 1
+        // Before the publisher goes, for it loses what it has not written yet.
+        receive_until(&mailbox, |envelope| {
+            assert!(["sync", "good"].contains(&topic(&envelope)));
+            topic(&envelope) == "good"
+        });
     });
     assert_eq!(stats_of(&handle, socket).bad_frames, 2);
     bus.shutdown(LIMIT).expect("closed");
@@ -385,19 +386,57 @@ fn what_was_sent_before_closing_still_arrives() {
     let bus = bus();
     let (handle, mailbox) = (bus.handle(), mailbox());
     let pull = open(&handle, "worker", spec(SocketRole::Pull, true, 0), &mailbox);
-    let push = spec(SocketRole::Push, false, port_of(&handle, pull));
-    let push = open(&handle, "controller", push, &mailbox);
-    for _ in 0..1000 {
-        assert_eq!(handle.send(push, "", b"{}"), SendOutcome::Queued);
+    let to_pull = spec(SocketRole::Push, false, port_of(&handle, pull));
+    for _ in 0..20 {
+        let push = open(&handle, "controller", to_pull.clone(), &mailbox);
+        for _ in 0..100 {
+            assert_eq!(handle.send(push, "", b"{}"), SendOutcome::Queued);
+        }
+        handle.close_service("controller");
+        let mut count = 0;
+        receive_until(&mailbox, |_| {
+            count += 1;
+            count == 100
+        });
     }
-    handle.close_service("controller");
-    let mut count = 0;
-    receive_until(&mailbox, |_| {
-        count += 1;
-        count == 1000
-    });
-    handle.stop_intake();
     bus.shutdown(LIMIT).expect("closed");
+}
+
+/// A closed socket that still tries to connect has events to tell, and nobody listens.
+#[test]
+fn a_socket_that_lingers_does_not_hold_up_the_others() {
+    let bus = bus();
+    let (handle, mailbox) = (bus.handle(), mailbox());
+    let pull = open(&handle, "worker", spec(SocketRole::Pull, true, 0), &mailbox);
+    let to_nobody = spec(SocketRole::Push, false, free_port());
+    let lonely = open(&handle, "lonely", to_nobody, &mailbox);
+    assert_eq!(handle.send(lonely, "", b"{}"), SendOutcome::Queued);
+    assert!(handle.close_service_within("lonely", LIMIT));
+    let to_pull = spec(SocketRole::Push, false, port_of(&handle, pull));
+    let push = open(&handle, "controller", to_pull, &mailbox);
+    // One attempt to connect comes every ten milliseconds, for the linger of a second; the last of
+    // these messages is sent after it.
+    let end = Instant::now() + Duration::from_millis(1200);
+    while Instant::now() < end {
+        assert_eq!(handle.send(push, "", b"{}"), SendOutcome::Queued);
+        receive_until(&mailbox, |_| true);
+    }
+    bus.shutdown(LIMIT).expect("closed");
+}
+
+#[test]
+fn nothing_comes_in_after_the_intake_was_stopped() {
+    let bus = bus();
+    let (handle, mailbox) = (bus.handle(), mailbox());
+    let pull = open(&handle, "worker", spec(SocketRole::Pull, true, 0), &mailbox);
+    handle.stop_intake();
+    let to_pull = spec(SocketRole::Push, false, port_of(&handle, pull));
+    let push = open(&handle, "controller", to_pull, &mailbox);
+    assert_eq!(handle.send(push, "", b"{}"), SendOutcome::Queued);
+    // Closed, so it was sent; the commands are obeyed in order.
+    assert!(handle.close_service_within("controller", LIMIT));
+    bus.shutdown(LIMIT).expect("closed");
+    assert_eq!(mailbox.stats().accepted, 0);
 }
 
 #[test]
@@ -469,7 +508,7 @@ fn rate(from: SocketRole, to: SocketRole) -> f64 {
     let mut seen = false;
     while !seen {
         let _ = sender.send(output, "sync", b"{}");
-        std::thread::yield_now();
+        wait_readable(&mailbox, Duration::from_millis(5));
         mailbox.take(usize::MAX, &mut |_| seen = true);
     }
     let begin = Instant::now();

@@ -31,6 +31,10 @@ pub use host::{
 };
 pub use module::{PluginModule, PluginModuleRef, RunArguments};
 
+// Tests build host tables of their own.
+#[cfg(test)]
+pub(crate) use abi_stable::prefix_type::PrefixTypeTrait;
+
 // The export macro and the host reach abi_stable through these names alone.
 pub use abi_stable::std_types::{RSlice, RStr};
 

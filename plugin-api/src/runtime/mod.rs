@@ -33,8 +33,17 @@ pub(crate) fn run<S: Service>(
     request: Request,
     config: impl FnOnce() -> Result<S::Config, ConfigProblem>,
 ) -> RunOutcome {
-    let _log = crate::log::install(host);
-    let host = Host(host);
+    crate::log::install(host);
+    let outcome = run_logged::<S>(Host(host), request, config);
+    crate::log::uninstall();
+    outcome
+}
+
+fn run_logged<S: Service>(
+    host: Host,
+    request: Request,
+    config: impl FnOnce() -> Result<S::Config, ConfigProblem>,
+) -> RunOutcome {
     let fail = |message: String| {
         host.record_error(Severity::Fatal, "new", &message);
         RunOutcome::NoRuntime

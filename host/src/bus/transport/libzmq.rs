@@ -1,7 +1,7 @@
 //! libzmq: the one file that names its binding.
 //!
-//! Invariants: every socket has a monitor, whose events are drained at every wait, and which is
-//! silenced before the socket is closed; the context is terminated only after every socket is
+//! Invariants: every socket has a monitor, whose events are drained at every wait and which is
+//! switched off before either end is closed; the context is terminated only after every socket is
 //! closed; nothing here waits but `wait` and `terminate`.
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,13 +31,22 @@ const COPY_UP_TO: usize = 4096;
 /// never will (libzmq issue 4196), and the connection is set up anew.
 const HEAL_AFTER: Duration = Duration::from_secs(2);
 
-/// Events that a monitor keeps until the bus thread drains them.
-const MONITOR_QUEUE: i32 = 10_000;
+/// What a monitor tells. MONITOR_STOPPED is not among it: libzmq would send that from a thread of
+/// its own, to a receiver that is gone.
+const MONITORED: u16 = SocketEvent::CONNECTED as u16
+    | SocketEvent::ACCEPTED as u16
+    | SocketEvent::CONNECT_DELAYED as u16
+    | SocketEvent::CONNECT_RETRIED as u16
+    | SocketEvent::DISCONNECTED as u16
+    | SocketEvent::CLOSED as u16
+    | SocketEvent::ACCEPT_FAILED as u16
+    | SocketEvent::HANDSHAKE_FAILED_NO_DETAIL as u16
+    | SocketEvent::HANDSHAKE_FAILED_PROTOCOL as u16
+    | SocketEvent::HANDSHAKE_FAILED_AUTH as u16;
 
 struct Entry {
     socket: Socket,
     monitor: Socket,
-    /// Where the monitor is, on this process's own wire.
     monitor_address: String,
     role: SocketRole,
     /// What a connecting socket connects to.
@@ -96,30 +105,33 @@ impl LibZmq {
             }
         }
         let address = format!("inproc://exphost.monitor.{}", id.0);
-        socket.monitor(&address, i32::from(SocketEvent::ALL.to_raw()))?;
         let monitor = context.socket(zmq2::PAIR)?;
         monitor.set_linger(0)?;
-        monitor.set_rcvhwm(MONITOR_QUEUE)?;
-        monitor.connect(&address)?;
-        let endpoint = plan.endpoint.to_string();
-        let bound = if plan.bind {
-            socket.bind(&endpoint)?;
-            Some(socket.get_last_endpoint()?.unwrap_or_else(|_| endpoint.clone()))
-        } else {
-            socket.connect(&endpoint)?;
-            None
-        };
-        let has_listener = !matches!(plan.endpoint, Endpoint::Inproc(_));
-        Ok(Entry {
+        // Without bound: a full queue would block libzmq's I/O thread, and with it every socket.
+        monitor.set_rcvhwm(0)?;
+        let mut entry = Entry {
             socket,
             monitor,
             monitor_address: address,
             role: plan.role,
-            connects_to: (!plan.bind && has_listener).then_some(endpoint),
-            bound: bound.filter(|_| has_listener),
+            connects_to: None,
+            bound: None,
             peers: HashMap::new(),
             silent_since: None,
-        })
+        };
+        entry.socket.monitor(&entry.monitor_address, i32::from(MONITORED))?;
+        entry.monitor.connect(&entry.monitor_address)?;
+        let endpoint = plan.endpoint.to_string();
+        let has_wire = !matches!(plan.endpoint, Endpoint::Inproc(_));
+        if plan.bind {
+            entry.socket.bind(&endpoint)?;
+            let bound = entry.socket.get_last_endpoint()?.unwrap_or(endpoint);
+            entry.bound = has_wire.then_some(bound);
+        } else {
+            entry.socket.connect(&endpoint)?;
+            entry.connects_to = has_wire.then_some(endpoint);
+        }
+        Ok(entry)
     }
 
     fn drain_monitors(&mut self) {
@@ -180,17 +192,6 @@ impl LibZmq {
     }
 }
 
-/// A closed socket reports events until libzmq has disposed of it, by a send that waits for ever when
-/// nobody is there to read them: libzmq's own thread would stand still, and all sockets with it. So
-/// the monitor gives way to one that reports nothing while its reader is still there.
-impl Drop for Entry {
-    fn drop(&mut self) {
-        let silent = format!("{}.closed", self.monitor_address);
-        // Also when this fails, the old monitor has been taken away.
-        let _ = guarded(|| self.socket.monitor(&silent, 0));
-    }
-}
-
 impl Entry {
     /// Keeps the account of connections and translates a monitor's event.
     fn note(&mut self, event: u16, value: i32, address: String) -> Option<PeerEvent> {
@@ -230,6 +231,19 @@ impl Entry {
                 refused(format!("cannot accept: {}", std::io::Error::from_raw_os_error(value)))
             }
             _ => None,
+        }
+    }
+}
+
+/// libzmq's I/O thread sends a monitor's events with a blocking send. A connection that comes or
+/// goes while the socket lingers, with the receiving end gone, would block it for ever, and with it
+/// every socket of the host. The binding cannot switch a monitor off, but a second one that tells
+/// nothing takes the place of the first.
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let nobody = format!("{}.off", self.monitor_address);
+        if let Err(error) = guarded(|| self.socket.monitor(&nobody, 0)) {
+            tracing::debug!(%error, "the monitor of a closing socket ended with an error");
         }
     }
 }
