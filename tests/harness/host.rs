@@ -88,6 +88,14 @@ impl Host {
         kill_process(self.pid, signal).expect("the host takes signals");
     }
 
+    /// Whether it ends within `time`, which is waited out when it does not.
+    pub fn ends_within(&mut self, time: Duration) -> bool {
+        if self.status.is_none() {
+            self.status = self.exit.recv_timeout(time).ok();
+        }
+        self.status.is_some()
+    }
+
     /// Waits for the end: the exit code, or `None` for a death by a signal.
     ///
     /// # Panics
@@ -99,10 +107,10 @@ impl Host {
                 Err(RecvTimeoutError::Timeout) => panic!("still running after {deadline:?}"),
                 Err(RecvTimeoutError::Disconnected) => panic!("nobody waits for the child"),
             }
-            // The pipes may still hold the last lines.
-            self.log.wait_for_end(DEADLINE);
-            self.stdout.wait_for_end(DEADLINE);
         }
+        // The pipes may still hold the last lines.
+        self.log.wait_for_end(DEADLINE);
+        self.stdout.wait_for_end(DEADLINE);
         self.status.and_then(|status| status.code())
     }
 

@@ -122,7 +122,8 @@ impl Publisher {
         let all_came = runtime().block_on(async {
             timeout(DEADLINE, async {
                 while !missing.is_empty() {
-                    let message = socket.recv().await.expect("the connection holds");
+                    // An error is a peer that has gone; others may come.
+                    let Ok(message) = socket.recv().await else { continue };
                     let Some((1, topic)) = message
                         .get(0)
                         .and_then(|frame| frame.split_first().map(|(kind, topic)| (*kind, topic)))

@@ -15,7 +15,7 @@ fn project_with_mistakes(port: u16) -> Project {
         heartbeat(free_port(), None).replace("work_interval = 0.1", "work_interval = -1.0");
     let wrong_type =
         heartbeat(free_port(), None).replace("work_interval = 0.1", "work_interval = \"often\"");
-    let broken = "work_interval = 1.0\n[zmq.publisher\nport = 5555\n";
+    let broken = "work_interval = 1.0\n[zmq.publisher\n";
     let mut project = Project::new();
     for (service, toml) in [
         ("mistyped", mistyped.as_str()),

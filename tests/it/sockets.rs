@@ -1,13 +1,20 @@
 //! `zmq` tables for test services.
+//!
+//! The peers' `zeromq` 0.7 takes the PING of a heartbeat for an error and disconnects, so heartbeats
+//! are off here: the first would come after five seconds.
+
+const OPTIONS: &str = "socket_options = { HEARTBEAT_IVL = 0 }\n";
 
 /// A publisher that the host binds on this machine.
 pub(crate) fn publisher(port: u16) -> String {
-    format!("[zmq.publisher]\naddress = \"tcp://127.0.0.1\"\nport = {port}\n")
+    format!("[zmq.publisher]\naddress = \"tcp://127.0.0.1\"\nport = {port}\n{OPTIONS}")
 }
 
 /// A subscriber that connects to a publisher of the test's.
 pub(crate) fn subscriber(port: u16, topics: &[&str]) -> String {
-    format!("[zmq.subscriber]\naddress = \"tcp://127.0.0.1\"\nport = {port}\ntopics = {topics:?}\n")
+    format!(
+        "[zmq.subscriber]\naddress = \"tcp://127.0.0.1\"\nport = {port}\ntopics = {topics:?}\n{OPTIONS}"
+    )
 }
 
 /// A heartbeat that beats ten times a second.

@@ -144,9 +144,8 @@ pub fn manifest_of(
 #[must_use]
 pub fn examined(candidate: Candidate, surroundings: &Surroundings<'_>) -> Candidate {
     let Candidate { file, identity } = candidate;
-    let identity = identity.and_then(|identity| {
-        permissions::check(&identity.file, surroundings.mode).map(|_| identity)
-    });
+    let identity =
+        identity.and_then(|identity| manifest_of(&identity, surroundings).map(|_| identity));
     Candidate { file, identity }
 }
 
