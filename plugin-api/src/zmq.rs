@@ -66,7 +66,7 @@ socket_config! {
     /// A SUB socket. Connects unless told otherwise.
     SubscriberConfig {
         bind: false, address: CONNECT_ADDRESS, port: DEFAULT_PORTS.events,
-        /// Topic prefixes to subscribe to; an empty string subscribes to everything.
+        /// Topic prefixes to subscribe to; an empty string, or `*`, subscribes to everything.
         topics: Vec<String> = Vec::new()
     }
 }
@@ -286,4 +286,8 @@ macro_rules! spec {
 }
 
 spec!(PublisherConfig, Publisher, "zmq.publisher", |_| Vec::new());
-spec!(SubscriberConfig, Subscriber, "zmq.subscriber", |config| config.topics.clone());
+spec!(SubscriberConfig, Subscriber, "zmq.subscriber", |config| {
+    // `*` is how people write "everything"; ZeroMQ itself knows prefixes only.
+    let prefix = |topic: &String| if topic == "*" { String::new() } else { topic.clone() };
+    config.topics.iter().map(prefix).collect()
+});
