@@ -156,13 +156,12 @@ pub fn prepare(wishes: &Wishes<'_>, surroundings: &Surroundings<'_>) -> Prepared
 pub fn plugins_dir(
     wishes: &Wishes<'_>,
     surroundings: &Surroundings<'_>,
-) -> Result<PathBuf, Problem> {
+) -> Result<PathBuf, Box<Problem>> {
     if let Some(directory) = wishes.plugins {
         return Ok(directory.to_owned());
     }
     let places = Places::new(projects_dir(wishes));
-    let name = ProjectName::choose(wishes.project, surroundings.env, places.projects());
-    let name = name.map_err(|problem| *problem)?;
+    let name = ProjectName::choose(wishes.project, surroundings.env, places.projects())?;
     let (settings, _) = HostSettings::read(&places.folders(&name));
     Ok(plugins_dir_of(wishes, surroundings, &settings))
 }
@@ -289,9 +288,9 @@ fn ready(
     overrides: &[Override],
     surroundings: &Surroundings<'_>,
 ) -> Result<(ReadyService, Vec<Problem>), Vec<Problem>> {
-    let without_plugin = |problem: Problem| {
+    let without_plugin = |problem: Box<Problem>| {
         let mut all = file.problems.clone();
-        all.push(problem);
+        all.push(*problem);
         all
     };
     let (staged, manifest) = shelf.take(file, surroundings).map_err(without_plugin)?;

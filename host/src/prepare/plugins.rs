@@ -76,22 +76,23 @@ impl Shelf {
         &self,
         service: &ServiceFile,
         surroundings: &Surroundings<'_>,
-    ) -> Result<(Staged, Manifest), Problem> {
+    ) -> Result<(Staged, Manifest), Box<Problem>> {
         let version = Some(&service.directives.version);
         let identity =
             scan::choose(&self.candidates, service.plugin(), version).map_err(|error| {
                 let problem = Problem::error(format!("service `{}`: {error}", service.name));
-                problem.in_file(&service.file).hint(error.hint())
+                Box::new(problem.in_file(&service.file).hint(error.hint()))
             })?;
         let unusable = |error: &LoadError| {
             let problem = load_problem(error);
-            Problem {
+            Box::new(Problem {
                 message: format!("service `{}` needs it: {}", service.name, problem.message),
                 ..problem
-            }
+            })
         };
         let staging = self.staging.as_ref().ok_or_else(|| {
-            Problem::error(format!("service `{}`: its plugin cannot be copied", service.name))
+            let problem = format!("service `{}`: its plugin cannot be copied", service.name);
+            Box::new(Problem::error(problem))
         })?;
         let generation = self.generation.fetch_add(1, Ordering::Relaxed);
         let staged = staging.stage(identity, generation).map_err(|error| unusable(&error))?;

@@ -18,8 +18,11 @@ struct Sites {
     /// How often everything was forgotten: an answer from before that must not be put in after.
     age: u64,
     count: usize,
-    by_target: Option<HashMap<String, HashMap<(Level, u32), Vec<Site>>>>,
+    by_target: Option<HashMap<String, SitesOfTarget>>,
 }
+
+/// By level and line; two files of one target may share a line.
+type SitesOfTarget = HashMap<(Level, u32), Vec<Site>>;
 
 #[derive(Clone)]
 struct Site {
