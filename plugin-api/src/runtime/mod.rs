@@ -24,6 +24,22 @@ pub(crate) struct Request {
     pub(crate) stop_timeout: Duration,
 }
 
+/// The library logs to its host as long as this lives, also when a panic ends it.
+struct Logged;
+
+impl Logged {
+    fn to(host: HostHandle) -> Self {
+        crate::log::install(host);
+        Self
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        crate::log::uninstall();
+    }
+}
+
 /// How long threads of `spawn_blocking` may take to end after the service has.
 const BLOCKING_GRACE: Duration = Duration::from_millis(500);
 
@@ -33,17 +49,8 @@ pub(crate) fn run<S: Service>(
     request: Request,
     config: impl FnOnce() -> Result<S::Config, ConfigProblem>,
 ) -> RunOutcome {
-    crate::log::install(host);
-    let outcome = run_logged::<S>(Host(host), request, config);
-    crate::log::uninstall();
-    outcome
-}
-
-fn run_logged<S: Service>(
-    host: Host,
-    request: Request,
-    config: impl FnOnce() -> Result<S::Config, ConfigProblem>,
-) -> RunOutcome {
+    let _log = Logged::to(host);
+    let host = Host(host);
     let fail = |message: String| {
         host.record_error(Severity::Fatal, "new", &message);
         RunOutcome::NoRuntime
