@@ -91,27 +91,45 @@ impl Problem {
     }
 }
 
-/// `file:line:column: error: key: message (hint: …)`, as compilers write it.
+impl Problem {
+    /// All of it in one line, for a log that has its own column for gravity.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        let hint = self.hint.as_ref().map(|hint| format!(" (hint: {hint})"));
+        self.location() + &self.statement() + &hint.unwrap_or_default()
+    }
+
+    /// `file:line:column: `, as far as it is known.
+    fn location(&self) -> String {
+        match (&self.file, self.line, self.column) {
+            (Some(file), Some(line), Some(column)) => {
+                format!("{}:{line}:{column}: ", file.display())
+            }
+            (Some(file), ..) => format!("{}: ", file.display()),
+            (None, ..) => String::new(),
+        }
+    }
+
+    /// `key: message`.
+    fn statement(&self) -> String {
+        match &self.key {
+            Some(key) => format!("{key}: {}", self.message),
+            None => self.message.clone(),
+        }
+    }
+}
+
+/// `file:line:column: error: key: message`, as compilers write it, and the hint on a line below.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(f, "{}:", file.display())?;
-            if let (Some(line), Some(column)) = (self.line, self.column) {
-                write!(f, "{line}:{column}:")?;
-            }
-            write!(f, " ")?;
+        let word = match self.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        write!(f, "{}{word}: {}", self.location(), self.statement())?;
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
         }
-        f.write_str(match self.severity {
-            Severity::Warning => "warning: ",
-            Severity::Error => "error: ",
-        })?;
-        if let Some(key) = &self.key {
-            write!(f, "{key}: ")?;
-        }
-        f.write_str(&self.message)?;
-        if let Some(hint) = &self.hint {
-            write!(f, "\n  hint: {hint}")?;
-        }
-        Ok(())
     }
 }

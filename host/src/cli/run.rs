@@ -54,10 +54,7 @@ fn announce(prepared: &Prepared, surroundings: &Surroundings<'_>) {
     );
     for problem in &prepared.problems {
         // One line each: whoever greps the log for a file finds the whole story in it.
-        tracing::warn!(
-            "{}",
-            problem.to_string().replace("\n  hint:", " (hint:") + closing(problem)
-        );
+        tracing::warn!("{}", problem.one_line());
     }
     for service in &prepared.services {
         tracing::info!(
@@ -69,10 +66,6 @@ fn announce(prepared: &Prepared, surroundings: &Surroundings<'_>) {
             "service ready to start"
         );
     }
-}
-
-fn closing(problem: &crate::problem::Problem) -> &'static str {
-    if problem.hint.is_some() { ")" } else { "" }
 }
 
 /// Runs the services from the first start to the last flush.

@@ -102,6 +102,9 @@ impl ChooseError {
             Self::Ambiguous { .. } => {
                 "remove one of them, or raise the version of the newer one".to_owned()
             }
+            Self::NotFound { bad, .. } if !bad.is_empty() => {
+                "build that plugin anew, and replace the refused file".to_owned()
+            }
             Self::NotFound { name, available, .. } => {
                 let names = available.iter().filter_map(|text| text.split(' ').next());
                 let like = names.map(|other| (strsim::jaro_winkler(name, other), other));

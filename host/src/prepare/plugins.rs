@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use plugin_api::manifest::{ConfigProblem, Manifest};
+use semver::VersionReq;
 use serde_json::Value;
 
 use crate::cli::Surroundings;
@@ -77,7 +78,7 @@ impl Shelf {
         service: &ServiceFile,
         surroundings: &Surroundings<'_>,
     ) -> Result<(Staged, Manifest), Box<Problem>> {
-        let version = Some(&service.directives.version);
+        let version = Some(&service.directives.version).filter(|it| **it != VersionReq::STAR);
         let identity =
             scan::choose(&self.candidates, service.plugin(), version).map_err(|error| {
                 let problem = Problem::error(format!("service `{}`: {error}", service.name));
