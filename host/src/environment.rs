@@ -1,7 +1,7 @@
 //! The process's surroundings, handed in so that tests can make them up.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Environment variables.
 pub trait Env {
@@ -74,6 +74,16 @@ impl Mode {
     pub fn of_this_machine(env: &dyn Env) -> Self {
         Self::detect(env, rustix::process::geteuid().is_root(), Path::new("/etc/experimance"))
     }
+}
+
+/// What every command knows of the process it runs in.
+pub struct Process<'a> {
+    /// The environment.
+    pub env: &'a dyn Env,
+    /// Development or production.
+    pub mode: Mode,
+    /// This executable, which is also the probe.
+    pub executable: PathBuf,
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use exphost::cli::{self, Exit, Surroundings};
-use exphost::environment::{Mode, ProcessEnv};
+use exphost::cli::{self, Exit};
+use exphost::environment::{Mode, Process, ProcessEnv};
 use exphost::plugin::probe;
 
 fn main() -> ExitCode {
@@ -20,5 +20,5 @@ fn main() -> ExitCode {
         }
     };
     let mode = Mode::of_this_machine(&env);
-    cli::main(&Surroundings { env: &env, mode, executable }).into()
+    cli::main(&Process { env: &env, mode, executable }).into()
 }

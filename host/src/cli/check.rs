@@ -2,11 +2,12 @@
 
 use serde_json::json;
 
-use super::{Common, Exit, Surroundings, output};
+use super::{Common, Exit, output};
+use crate::environment::Process;
 use crate::prepare::{self, Prepared};
 
-pub(super) fn check(common: &Common, surroundings: &Surroundings<'_>, json: bool) -> Exit {
-    let prepared = prepare::prepare(&common.wishes(), surroundings);
+pub(super) fn check(common: &Common, process: &Process<'_>, json: bool) -> Exit {
+    let prepared = prepare::prepare(&common.wishes(), process);
     if json {
         output::json(&json!({"ok": prepared.is_good(), "problems": prepared.problems}));
     } else {

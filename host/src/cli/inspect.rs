@@ -5,15 +5,16 @@ use std::path::Path;
 use plugin_api::manifest::Manifest;
 use serde_json::{Value, json};
 
-use super::{Exit, Surroundings, list, output};
+use super::{Exit, list, output};
+use crate::environment::Process;
 use crate::plugin::identify::{self, Identity};
 use crate::plugin::scan::Candidate;
 use crate::prepare;
 
-pub(super) fn inspect(surroundings: &Surroundings<'_>, file: &Path, json: bool) -> Exit {
+pub(super) fn inspect(process: &Process<'_>, file: &Path, json: bool) -> Exit {
     let identified = identify::identify(file);
     let loaded = match &identified {
-        Ok(identity) => Some(prepare::manifest_of(identity, surroundings)),
+        Ok(identity) => Some(prepare::manifest_of(identity, process)),
         Err(_) => None,
     };
     let (manifest, load_error) = match loaded {

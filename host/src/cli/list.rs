@@ -3,12 +3,13 @@
 use comfy_table::Table;
 use serde_json::{Value, json};
 
-use super::{Common, Exit, Surroundings, output};
+use super::{Common, Exit, output};
+use crate::environment::Process;
 use crate::plugin::scan::{self, Candidate};
 use crate::prepare;
 
-pub(super) fn list(common: &Common, surroundings: &Surroundings<'_>, json: bool) -> Exit {
-    let directory = match prepare::plugins_dir(&common.wishes(), surroundings) {
+pub(super) fn list(common: &Common, process: &Process<'_>, json: bool) -> Exit {
+    let directory = match prepare::plugins_dir(&common.wishes(), process) {
         Ok(directory) => directory,
         Err(problem) => {
             output::note(&output::problem(&problem));
@@ -22,10 +23,8 @@ pub(super) fn list(common: &Common, surroundings: &Surroundings<'_>, json: bool)
             return Exit::BadConfig;
         }
     };
-    let candidates: Vec<_> = candidates
-        .into_iter()
-        .map(|candidate| prepare::examined(candidate, surroundings))
-        .collect();
+    let candidates: Vec<_> =
+        candidates.into_iter().map(|candidate| prepare::examined(candidate, process)).collect();
     if json {
         output::json(&candidates.iter().map(entry).collect::<Vec<_>>());
     } else if candidates.is_empty() {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::environment::{Env, Mode};
+use crate::environment::Process;
 use crate::prepare::Wishes;
 
 pub use self::output::complain;
@@ -120,19 +120,9 @@ enum Command {
     },
 }
 
-/// What every command knows of where it runs.
-pub struct Surroundings<'a> {
-    /// The environment.
-    pub env: &'a dyn Env,
-    /// Development or production.
-    pub mode: Mode,
-    /// This executable, which is also the probe.
-    pub executable: PathBuf,
-}
-
 /// Parses the command line and runs its command.
 #[must_use]
-pub fn main(surroundings: &Surroundings<'_>) -> Exit {
+pub fn main(process: &Process<'_>) -> Exit {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -144,9 +134,9 @@ pub fn main(surroundings: &Surroundings<'_>) -> Exit {
     };
     let common = &arguments.common;
     match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => run::run(common, surroundings),
-        Command::Check { json } => check::check(common, surroundings, json),
-        Command::List { json } => list::list(common, surroundings, json),
-        Command::Inspect { file, json } => inspect::inspect(surroundings, &file, json),
+        Command::Run => run::run(common, process),
+        Command::Check { json } => check::check(common, process, json),
+        Command::List { json } => list::list(common, process, json),
+        Command::Inspect { file, json } => inspect::inspect(process, &file, json),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Common, Exit, Surroundings, output};
+use super::{Common, Exit, output};
 use crate::bus::Bus;
+use crate::environment::Process;
 use crate::logging;
 use crate::plugin::error::LoadError;
 use crate::plugin::instance;
@@ -12,8 +13,8 @@ use crate::prepare::{self, Prepared, ReadyService};
 use crate::signals;
 use crate::supervisor::{FLUSH_TIMEOUT, Launch, Supervisor, Verdict};
 
-pub(super) fn run(common: &Common, surroundings: &Surroundings<'_>) -> Exit {
-    let prepared = prepare::prepare(&common.wishes(), surroundings);
+pub(super) fn run(common: &Common, process: &Process<'_>) -> Exit {
+    let prepared = prepare::prepare(&common.wishes(), process);
     if !prepared.is_good() {
         for problem in &prepared.problems {
             output::note(&output::problem(problem));
@@ -22,7 +23,7 @@ pub(super) fn run(common: &Common, surroundings: &Surroundings<'_>) -> Exit {
     }
     let log = match logging::init(
         &prepared.log_settings,
-        logging::Surroundings::of_this_process(surroundings.env),
+        logging::Surroundings::of_this_process(process.env),
     ) {
         Ok(log) => log,
         Err(error) => {
@@ -33,7 +34,7 @@ pub(super) fn run(common: &Common, surroundings: &Surroundings<'_>) -> Exit {
     for service in &prepared.services {
         log.add_own_target(&service.manifest.crate_name);
     }
-    announce(&prepared, surroundings);
+    announce(&prepared, process);
     let verdict = match host(prepared) {
         Ok(verdict) => verdict,
         Err(error) => {
@@ -44,11 +45,11 @@ pub(super) fn run(common: &Common, surroundings: &Surroundings<'_>) -> Exit {
     conclude(&verdict)
 }
 
-fn announce(prepared: &Prepared, surroundings: &Surroundings<'_>) {
+fn announce(prepared: &Prepared, process: &Process<'_>) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         project = %prepared.project,
-        mode = ?surroundings.mode,
+        mode = ?process.mode,
         plugins = %prepared.plugins_dir.display(),
         "exphost starts"
     );

@@ -14,8 +14,8 @@ use serde_json::Value;
 use self::plugins::{Shelf, probe_with};
 pub use self::plugins::{examined, load_problem, manifest_of};
 use crate::bus::BusConfig;
-use crate::cli::Surroundings;
 use crate::config::{self, Origins, Override, ServiceFile};
+use crate::environment::Process;
 use crate::logging::{Format, LogSection, LogSettings};
 use crate::plugin::stage::{Staged, Staging};
 use crate::problem::Problem;
@@ -119,13 +119,13 @@ impl Prepared {
 
 /// Looks at a project from all sides.
 #[must_use]
-pub fn prepare(wishes: &Wishes<'_>, surroundings: &Surroundings<'_>) -> Prepared {
+pub fn prepare(wishes: &Wishes<'_>, process: &Process<'_>) -> Prepared {
     let mut problems: Vec<Problem> = Vec::new();
     let places = Places::new(projects_dir(wishes));
-    let chosen = ProjectName::choose(wishes.project, surroundings.env, places.projects());
+    let chosen = ProjectName::choose(wishes.project, process.env, places.projects());
     let (name, project) = match chosen {
         Ok(name) => {
-            let project = Project::read(&places, &name, surroundings.env);
+            let project = Project::read(&places, &name, process.env);
             (name.to_string(), Some(project))
         }
         Err(problem) => {
@@ -134,15 +134,15 @@ pub fn prepare(wishes: &Wishes<'_>, surroundings: &Surroundings<'_>) -> Prepared
         }
     };
     let settings = project.as_ref().map(|it| it.settings.clone()).unwrap_or_default();
-    let log_settings = log_settings(wishes, surroundings, &settings, &mut problems);
-    let plugins_dir = plugins_dir_of(wishes, surroundings, &settings);
+    let log_settings = log_settings(wishes, process, &settings, &mut problems);
+    let plugins_dir = plugins_dir_of(wishes, process, &settings);
     let (mut services, mut staging) = (Vec::new(), None);
     if let Some(project) = &project {
         problems.extend(project.problems.iter().cloned());
         // A project that is not there has no services to look at.
         if !project.problems.iter().any(|it| it.is_error() && project.services.is_empty()) {
-            let shelf = Shelf::look(&plugins_dir, surroundings, &mut problems);
-            services = get_ready(project, &shelf, wishes, surroundings, &mut problems);
+            let shelf = Shelf::look(&plugins_dir, process, &mut problems);
+            services = get_ready(project, &shelf, wishes, process, &mut problems);
             staging = shelf.into_staging();
         }
     }
@@ -153,17 +153,14 @@ pub fn prepare(wishes: &Wishes<'_>, surroundings: &Surroundings<'_>) -> Prepared
 ///
 /// # Errors
 /// When the project, which may name the directory, cannot be made out.
-pub fn plugins_dir(
-    wishes: &Wishes<'_>,
-    surroundings: &Surroundings<'_>,
-) -> Result<PathBuf, Box<Problem>> {
+pub fn plugins_dir(wishes: &Wishes<'_>, process: &Process<'_>) -> Result<PathBuf, Box<Problem>> {
     if let Some(directory) = wishes.plugins {
         return Ok(directory.to_owned());
     }
     let places = Places::new(projects_dir(wishes));
-    let name = ProjectName::choose(wishes.project, surroundings.env, places.projects())?;
+    let name = ProjectName::choose(wishes.project, process.env, places.projects())?;
     let (settings, _) = HostSettings::read(&places.folders(&name));
-    Ok(plugins_dir_of(wishes, surroundings, &settings))
+    Ok(plugins_dir_of(wishes, process, &settings))
 }
 
 fn projects_dir(wishes: &Wishes<'_>) -> PathBuf {
@@ -177,12 +174,8 @@ fn projects_dir(wishes: &Wishes<'_>) -> PathBuf {
     }
 }
 
-fn plugins_dir_of(
-    wishes: &Wishes<'_>,
-    surroundings: &Surroundings<'_>,
-    settings: &HostSettings,
-) -> PathBuf {
-    let beside = || surroundings.executable.parent().unwrap_or(Path::new(".")).to_owned();
+fn plugins_dir_of(wishes: &Wishes<'_>, process: &Process<'_>, settings: &HostSettings) -> PathBuf {
+    let beside = || process.executable.parent().unwrap_or(Path::new(".")).to_owned();
     wishes
         .plugins
         .map(Path::to_owned)
@@ -192,7 +185,7 @@ fn plugins_dir_of(
 
 fn log_settings(
     wishes: &Wishes<'_>,
-    surroundings: &Surroundings<'_>,
+    process: &Process<'_>,
     settings: &HostSettings,
     problems: &mut Vec<Problem>,
 ) -> LogSettings {
@@ -204,12 +197,10 @@ fn log_settings(
         }
     };
     let section = log_section(&settings.log, problems);
-    LogSettings::resolve(surroundings.mode, surroundings.env, level, &section).unwrap_or_else(
-        |error| {
-            problems.push(Problem::error(error.to_string()).hint(error.hint()));
-            LogSettings::new(surroundings.mode)
-        },
-    )
+    LogSettings::resolve(process.mode, process.env, level, &section).unwrap_or_else(|error| {
+        problems.push(Problem::error(error.to_string()).hint(error.hint()));
+        LogSettings::new(process.mode)
+    })
 }
 
 /// `[log]` with its words understood. Its schema has refused those that are not levels.
@@ -238,7 +229,7 @@ fn get_ready(
     project: &Project,
     shelf: &Shelf,
     wishes: &Wishes<'_>,
-    surroundings: &Surroundings<'_>,
+    process: &Process<'_>,
     problems: &mut Vec<Problem>,
 ) -> Vec<ReadyService> {
     let overrides = overrides(wishes, problems);
@@ -254,7 +245,7 @@ fn get_ready(
     for name in order {
         let Some(file) = files.iter().find(|file| file.name == name) else { continue };
         let own: Vec<_> = overrides.iter().filter(|it| it.service == name).cloned().collect();
-        match ready(file, project, shelf, &own, surroundings) {
+        match ready(file, project, shelf, &own, process) {
             Ok((service, wrong)) => {
                 problems.extend(wrong);
                 services.push(service);
@@ -286,17 +277,17 @@ fn ready(
     project: &Project,
     shelf: &Shelf,
     overrides: &[Override],
-    surroundings: &Surroundings<'_>,
+    process: &Process<'_>,
 ) -> Result<(ReadyService, Vec<Problem>), Vec<Problem>> {
     let without_plugin = |problem: Box<Problem>| {
         let mut all = file.problems.clone();
         all.push(*problem);
         all
     };
-    let (staged, manifest) = shelf.take(file, surroundings).map_err(without_plugin)?;
-    let resolved = config::resolve(file, &manifest, surroundings.env, overrides);
+    let (staged, manifest) = shelf.take(file, process).map_err(without_plugin)?;
+    let resolved = config::resolve(file, &manifest, process.env, overrides);
     let mut problems = resolved.problems;
-    match probe_with(&staged, Some(&resolved.value), surroundings) {
+    match probe_with(&staged, Some(&resolved.value), process) {
         Ok((_, found)) => {
             let more = config::problems_from_plugin(&found, &resolved.origins, &problems);
             problems.extend(more.into_iter().filter(|problem| !file.is_noise(problem)));

@@ -8,8 +8,8 @@ use plugin_api::manifest::{ConfigProblem, Manifest};
 use semver::VersionReq;
 use serde_json::Value;
 
-use crate::cli::Surroundings;
 use crate::config::ServiceFile;
+use crate::environment::Process;
 use crate::plugin::error::{Fault, LoadError};
 use crate::plugin::identify::Identity;
 use crate::plugin::scan::{self, Candidate};
@@ -32,25 +32,24 @@ impl Shelf {
     /// Identifies all files of the directory; the bad ones are warnings until a service needs one.
     pub(super) fn look(
         directory: &Path,
-        surroundings: &Surroundings<'_>,
+        process: &Process<'_>,
         problems: &mut Vec<Problem>,
     ) -> Self {
         let candidates = scan::scan(directory).unwrap_or_else(|error| {
             problems.push(load_problem(&error));
             Vec::new()
         });
-        let candidates: Vec<_> =
-            candidates.into_iter().map(|it| examined(it, surroundings)).collect();
+        let candidates: Vec<_> = candidates.into_iter().map(|it| examined(it, process)).collect();
         for candidate in &candidates {
             match &candidate.identity {
                 Err(error) => problems.push(Problem {
                     severity: crate::problem::Severity::Warning,
                     ..load_problem(error)
                 }),
-                Ok(identity) => problems.extend(loose(identity, surroundings)),
+                Ok(identity) => problems.extend(loose(identity, process)),
             }
         }
-        let base = stage::default_base(surroundings.env);
+        let base = stage::default_base(process.env);
         let staging = Staging::new(&base)
             .map_err(|error| {
                 let problem = format!("cannot make a private directory for plugin files: {error}");
@@ -76,7 +75,7 @@ impl Shelf {
     pub(super) fn take(
         &self,
         service: &ServiceFile,
-        surroundings: &Surroundings<'_>,
+        process: &Process<'_>,
     ) -> Result<(Staged, Manifest), Box<Problem>> {
         let version = Some(&service.directives.version).filter(|it| **it != VersionReq::STAR);
         let identity =
@@ -97,8 +96,7 @@ impl Shelf {
         })?;
         let generation = self.generation.fetch_add(1, Ordering::Relaxed);
         let staged = staging.stage(identity, generation).map_err(|error| unusable(&error))?;
-        let (manifest, _) =
-            probe_with(&staged, None, surroundings).map_err(|error| unusable(&error))?;
+        let (manifest, _) = probe_with(&staged, None, process).map_err(|error| unusable(&error))?;
         Ok((staged, manifest))
     }
 }
@@ -117,10 +115,10 @@ fn plain_name(candidate: &Candidate) -> Option<&str> {
 pub(super) fn probe_with(
     staged: &Staged,
     config: Option<&Value>,
-    surroundings: &Surroundings<'_>,
+    process: &Process<'_>,
 ) -> Result<(Manifest, Vec<ConfigProblem>), LoadError> {
     let config = config.map(|config| config.to_string().into_bytes());
-    let report = probe::probe(&surroundings.executable, staged, config.as_deref(), PROBE_TIMEOUT)?;
+    let report = probe::probe(&process.executable, staged, config.as_deref(), PROBE_TIMEOUT)?;
     Ok((report.manifest, report.config_problems))
 }
 
@@ -128,31 +126,27 @@ pub(super) fn probe_with(
 ///
 /// # Errors
 /// When the file cannot be loaded.
-pub fn manifest_of(
-    identity: &Identity,
-    surroundings: &Surroundings<'_>,
-) -> Result<Manifest, LoadError> {
-    permissions::check(&identity.file, surroundings.mode)?;
-    let base = stage::default_base(surroundings.env);
+pub fn manifest_of(identity: &Identity, process: &Process<'_>) -> Result<Manifest, LoadError> {
+    permissions::check(&identity.file, process.mode)?;
+    let base = stage::default_base(process.env);
     let staging = Staging::new(&base).map_err(|error| {
         LoadError::new(&base, Fault::NoCopy { path: base.clone(), source: error })
     })?;
     let staged = staging.stage(identity, 1)?;
-    probe_with(&staged, None, surroundings).map(|(manifest, _)| manifest)
+    probe_with(&staged, None, process).map(|(manifest, _)| manifest)
 }
 
 /// A candidate, refused when in production somebody else could have written it.
 #[must_use]
-pub fn examined(candidate: Candidate, surroundings: &Surroundings<'_>) -> Candidate {
+pub fn examined(candidate: Candidate, process: &Process<'_>) -> Candidate {
     let Candidate { file, identity } = candidate;
-    let identity =
-        identity.and_then(|identity| manifest_of(&identity, surroundings).map(|_| identity));
+    let identity = identity.and_then(|identity| manifest_of(&identity, process).map(|_| identity));
     Candidate { file, identity }
 }
 
 /// What would be refused in production.
-fn loose(identity: &Identity, surroundings: &Surroundings<'_>) -> Vec<Problem> {
-    let findings = permissions::check(&identity.file, surroundings.mode).unwrap_or_default();
+fn loose(identity: &Identity, process: &Process<'_>) -> Vec<Problem> {
+    let findings = permissions::check(&identity.file, process.mode).unwrap_or_default();
     let problem = |finding: String| {
         let problem = Problem::warning(finding).in_file(&identity.file);
         problem.hint("in production this plugin would be refused")
