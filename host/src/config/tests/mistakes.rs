@@ -139,7 +139,7 @@ fn what_an_option_holds_is_checked_like_anything_else() {
         &[
             "core.toml:2:8: error: zmq.publisher.port: must be at least 1024, is 80\n  hint: use 1024 to 65535 (TCP port; not used with `ipc` and `inproc`)",
             "core.toml:3:11: error: zmq.publisher.address: must match the pattern `^(tcp|ipc|inproc)://.+$`, is `udp://x`\n  hint: Transport and host: `tcp://*`, `tcp://localhost`, `tcp://10.0.0.5`, `ipc://…`, `inproc://…`",
-            "core.toml:5:10: error: zmq.subscriber.topics: expected a list, found text\n  hint: write a list: [ …, … ] (Topic prefixes to subscribe to; an empty string subscribes to everything)",
+            "core.toml:5:10: error: zmq.subscriber.topics: expected a list, found text\n  hint: write a list: [ …, … ] (Topic prefixes to subscribe to; an empty string, or `*`, subscribes to everything)",
         ],
     );
     check(
