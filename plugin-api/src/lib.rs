@@ -72,5 +72,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use message::Message;
 pub use service::Service;
 
-#[doc(hidden)]
+// So that a plugin needs no other dependency, and never another version of one of these.
 pub use {schemars, serde, serde_json, tokio, tracing};

@@ -42,15 +42,15 @@ impl Stuck {
     /// Waits until it hangs: until what comes before has certainly happened.
     fn wait_until_it_hangs(&mut self, place: &str) {
         self.host.wait_until_running("good");
-        match place {
-            "new" => {}
-            "start" => drop(self.host.wait_for_log(&["stuck", "state STARTING"])),
-            "handler" => {
-                self.host.wait_until_running("stuck");
-                self.commands.wait_for_subscriptions(&["fault"]);
-                self.commands.send("fault", &json!({}));
-            }
-            _ => self.host.wait_until_running("stuck"),
+        if place == "handler" {
+            self.host.wait_until_running("stuck");
+            self.commands.wait_for_subscriptions(&["fault"]);
+            self.commands.send("fault", &json!({}));
+        }
+        if place == "stop" {
+            self.host.wait_until_running("stuck");
+        } else {
+            self.host.wait_for_log(&["stuck", "strikes"]);
         }
         // The other service lives on beside it.
         Subscriber::connect(self.good_events, &["heartbeat"]).wait_for_topic("heartbeat");
