@@ -88,13 +88,8 @@ mod tests {
     use super::*;
     use crate::abi::HostBytes;
 
-    extern "C" fn nothing(_: *const ()) {}
-
     fn raw(frame: &'static [u8], topic_len: usize, payload_start: usize) -> RawEnvelope {
-        #[allow(unsafe_code)]
-        // SAFETY: the frame is static and `nothing` releases nothing.
-        let bytes =
-            unsafe { HostBytes::from_raw(frame.as_ptr(), frame.len(), std::ptr::null(), nothing) };
+        let bytes = HostBytes::of_static(frame);
         RawEnvelope { kind: 0, socket: 1, topic_len, payload_start, bytes }
     }
 

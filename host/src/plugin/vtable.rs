@@ -292,7 +292,7 @@ fn host_bytes(bytes: Bytes) -> HostBytes {
         }
     }
     if bytes.is_empty() {
-        return HostBytes::empty();
+        return HostBytes::of_static(&[]);
     }
     let owner = Box::new(bytes);
     let (start, len) = (owner.as_ptr(), owner.len());

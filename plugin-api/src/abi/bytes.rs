@@ -31,24 +31,19 @@ impl HostBytes {
         Self { ptr, len, owner, release }
     }
 
-    /// No bytes, nothing to release.
+    /// Bytes that nobody needs to release.
     #[must_use]
-    pub fn empty() -> Self {
+    pub fn of_static(bytes: &'static [u8]) -> Self {
         extern "C" fn nothing(_: *const ()) {}
-        Self {
-            ptr: std::ptr::NonNull::dangling().as_ptr(),
-            len: 0,
-            owner: std::ptr::null(),
-            release: nothing,
-        }
+        Self { ptr: bytes.as_ptr(), len: bytes.len(), owner: std::ptr::null(), release: nothing }
     }
 
     /// The bytes.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: `from_raw`'s caller promised that the memory is initialised and unchanged until
-        // `release`, which only `drop` calls, after every borrow of `self` has ended. `empty` uses
-        // a dangling, aligned, non-null pointer with length 0, which a slice allows.
+        // `release`, which only `drop` calls, after every borrow of `self` has ended; `of_static`
+        // takes memory that is never released.
         unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
     }
 }
