@@ -42,7 +42,7 @@ impl Variant {
 
     /// The change: a file of plugin-api, what stands in it, and what takes its place.
     const fn change(self) -> Option<(&'static str, &'static str, &'static str)> {
-        const VERSION: &str = "\nversion = \"1.0.0\"\n";
+        const VERSION: &str = "\nversion = \"1.1.0\"\n";
         match self {
             Self::PanicAbort => None,
             // The plugin's side only reads this struct, so a further field needs no other change.

@@ -21,15 +21,20 @@ fn ends_in_stopped(host: &Host, service: &str) {
     assert!(last.contains("state STOPPED"), "the last line of {service}'s log is {last:?}");
 }
 
-#[test]
-fn heartbeats_go_out_commands_come_in_and_sigint_ends_it() {
-    let events = free_port();
-    let mut commands = Publisher::bind();
-    let mut host = Project::new()
+/// A running heartbeat, somebody who commands it, and the port of its events.
+fn commanded_heartbeat() -> (Host, Publisher, u16) {
+    let (events, commands) = (free_port(), Publisher::bind());
+    let host = Project::new()
         .plugin("heartbeat")
         .config("heartbeat", heartbeat(events, Some(commands.port())))
         .start();
     host.wait_until_running("heartbeat");
+    (host, commands, events)
+}
+
+#[test]
+fn heartbeats_go_out_commands_come_in_and_sigint_ends_it() {
+    let (mut host, mut commands, events) = commanded_heartbeat();
     commands.wait_for_subscriptions(&["heartbeat", "commands"]);
 
     let mut subscriber = Subscriber::connect(events, &["heartbeat", "status"]);
@@ -96,13 +101,7 @@ fn sigterm_and_sigtstp_stop_as_sigint_does() {
 
 #[test]
 fn frames_that_are_no_messages_stop_nothing() {
-    let events = free_port();
-    let mut commands = Publisher::bind();
-    let mut host = Project::new()
-        .plugin("heartbeat")
-        .config("heartbeat", heartbeat(events, Some(commands.port())))
-        .start();
-    host.wait_until_running("heartbeat");
+    let (mut host, mut commands, events) = commanded_heartbeat();
     commands.wait_for_subscriptions(&["commands"]);
     let mut subscriber = Subscriber::connect(events, &["heartbeat", "status"]);
     subscriber.wait_for_topic("heartbeat");

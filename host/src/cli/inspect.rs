@@ -7,59 +7,41 @@ use serde_json::{Value, json};
 
 use super::{Exit, list, output};
 use crate::environment::Process;
+use crate::plugin::error::LoadError;
 use crate::plugin::identify::{self, Identity};
-use crate::plugin::scan::Candidate;
 use crate::prepare;
 
 pub(super) fn inspect(process: &Process<'_>, file: &Path, json: bool) -> Exit {
     let identified = identify::identify(file);
-    let loaded = match &identified {
-        Ok(identity) => Some(prepare::manifest_of(identity, process)),
-        Err(_) => None,
-    };
-    let (manifest, load_error) = match loaded {
-        Some(Ok(manifest)) => (Some(manifest), None),
-        Some(Err(error)) => (None, Some(error)),
-        None => (None, None),
-    };
     let identity = identified.as_ref().ok().cloned();
-    let error = identified.err().or(load_error);
-    let good = error.is_none();
+    let loaded = identified.and_then(|identity| prepare::manifest_of(&identity, process));
     if json {
-        let verdict = match error {
-            Some(error) => Err(error),
-            None => identify::identify(file),
-        };
-        let candidate = Candidate { file: file.to_owned(), identity: verdict };
-        output::json(&document(&candidate, identity.as_ref(), manifest.as_ref()));
+        output::json(&document(file, identity.as_ref(), loaded.as_ref()));
     } else {
         if let Some(identity) = &identity {
-            show(identity, manifest.as_ref());
+            show(identity, loaded.as_ref().ok());
         }
-        if let Some(error) = &error {
+        if let Err(error) = &loaded {
             output::line(&output::problem(&prepare::load_problem(error)));
         }
     }
-    if good { Exit::Done } else { Exit::BadConfig }
+    if loaded.is_ok() { Exit::Done } else { Exit::BadConfig }
 }
 
 fn document(
-    candidate: &Candidate,
+    file: &Path,
     identity: Option<&Identity>,
-    manifest: Option<&Manifest>,
+    loaded: Result<&Manifest, &LoadError>,
 ) -> Value {
-    let mut document = list::entry(candidate);
+    let mut document = list::object(file, identity, loaded.err());
     let more = json!({
-        "name": identity.map(|it| &it.name),
-        "version": identity.map(|it| it.version.to_string()),
-        "api_version": identity.map(|it| it.api_version.to_string()),
         "rustc": identity.map(|it| &it.rustc),
         "target": identity.map(|it| &it.target),
         "unwind": identity.map(|it| it.unwind),
         "description": identity.map(|it| &it.description),
         "authors": identity.map(|it| &it.authors),
         "sha256": identity.map(|it| &it.sha256),
-        "config_schema": manifest.map(|it| &it.config_schema),
+        "config_schema": loaded.ok().map(|it| &it.config_schema),
     });
     if let (Value::Object(document), Value::Object(more)) = (&mut document, more) {
         document.extend(more);

@@ -1,10 +1,14 @@
 //! `exphost list`: the plugin files, good and bad.
 
+use std::path::Path;
+
 use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::{Common, Exit, output};
 use crate::environment::Process;
+use crate::plugin::error::LoadError;
+use crate::plugin::identify::Identity;
 use crate::plugin::scan::{self, Candidate};
 use crate::prepare;
 
@@ -24,7 +28,7 @@ pub(super) fn list(common: &Common, process: &Process<'_>, json: bool) -> Exit {
         }
     };
     let candidates: Vec<_> =
-        candidates.into_iter().map(|candidate| prepare::examined(candidate, process)).collect();
+        candidates.into_iter().map(|candidate| prepare::examined(candidate, process).0).collect();
     if json {
         output::json(&candidates.iter().map(entry).collect::<Vec<_>>());
     } else if candidates.is_empty() {
@@ -35,16 +39,20 @@ pub(super) fn list(common: &Common, process: &Process<'_>, json: bool) -> Exit {
     Exit::Done
 }
 
-/// One object of `list --json`.
-pub(super) fn entry(candidate: &Candidate) -> Value {
-    let identity = candidate.identity.as_ref().ok();
+fn entry(candidate: &Candidate) -> Value {
+    let (identity, error) = (candidate.identity.as_ref().ok(), candidate.identity.as_ref().err());
+    object(&candidate.file, identity, error)
+}
+
+/// One object of `list --json`, which `inspect --json` begins with.
+pub(super) fn object(file: &Path, identity: Option<&Identity>, error: Option<&LoadError>) -> Value {
     json!({
-        "file": candidate.file,
+        "file": file,
         "name": identity.map(|it| &it.name),
         "version": identity.map(|it| it.version.to_string()),
         "api_version": identity.map(|it| it.api_version.to_string()),
-        "ok": identity.is_some(),
-        "error": candidate.identity.as_ref().err().map(ToString::to_string),
+        "ok": error.is_none(),
+        "error": error.map(ToString::to_string),
     })
 }
 

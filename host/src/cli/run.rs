@@ -1,6 +1,7 @@
 //! `exphost`: runs the project until it is told to stop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Common, Exit, output};
 use crate::bus::Bus;
@@ -11,7 +12,10 @@ use crate::plugin::instance;
 use crate::plugin::library::Library;
 use crate::prepare::{self, Prepared, ReadyService};
 use crate::signals;
-use crate::supervisor::{FLUSH_TIMEOUT, Launch, Supervisor, Verdict};
+use crate::supervisor::{Launch, Supervisor, Verdict};
+
+/// How long the bus may take to send what is left.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_200);
 
 pub(super) fn run(common: &Common, process: &Process<'_>) -> Exit {
     let prepared = prepare::prepare(&common.wishes(), process);

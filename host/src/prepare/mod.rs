@@ -284,7 +284,7 @@ fn ready(
         all.push(*problem);
         all
     };
-    let (staged, manifest) = shelf.take(file, process).map_err(without_plugin)?;
+    let (staged, manifest) = shelf.take(file).map_err(without_plugin)?;
     let resolved = config::resolve(file, &manifest, process.env, overrides);
     let mut problems = resolved.problems;
     match probe_with(&staged, Some(&resolved.value), process) {

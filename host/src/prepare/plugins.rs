@@ -1,6 +1,7 @@
 //! The plugin directory as a project sees it.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::plugin::identify::Identity;
 use crate::plugin::scan::{self, Candidate};
 use crate::plugin::stage::{self, Staged, Staging};
 use crate::plugin::{permissions, probe};
-use crate::problem::Problem;
+use crate::problem::{Problem, Severity};
 
 /// How long a plugin may take to be probed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,30 +25,34 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Shelf {
     candidates: Vec<Candidate>,
+    /// What the good ones say of themselves, by file.
+    manifests: BTreeMap<PathBuf, Manifest>,
     staging: Option<Staging>,
     generation: AtomicU64,
 }
 
 impl Shelf {
-    /// Identifies all files of the directory; the bad ones are warnings until a service needs one.
+    /// Examines all files of the directory; the bad ones are warnings until a service needs one.
     pub(super) fn look(
         directory: &Path,
         process: &Process<'_>,
         problems: &mut Vec<Problem>,
     ) -> Self {
-        let candidates = scan::scan(directory).unwrap_or_else(|error| {
+        let found = scan::scan(directory).unwrap_or_else(|error| {
             problems.push(load_problem(&error));
             Vec::new()
         });
-        let candidates: Vec<_> = candidates.into_iter().map(|it| examined(it, process)).collect();
-        for candidate in &candidates {
+        let (mut candidates, mut manifests) = (Vec::new(), BTreeMap::new());
+        for candidate in found {
+            let (candidate, manifest) = examined(candidate, process);
             match &candidate.identity {
-                Err(error) => problems.push(Problem {
-                    severity: crate::problem::Severity::Warning,
-                    ..load_problem(error)
-                }),
+                Err(error) => {
+                    problems.push(Problem { severity: Severity::Warning, ..load_problem(error) })
+                }
                 Ok(identity) => problems.extend(loose(identity, process)),
             }
+            manifests.extend(manifest.map(|manifest| (candidate.file.clone(), manifest)));
+            candidates.push(candidate);
         }
         let base = stage::default_base(process.env);
         let staging = Staging::new(&base)
@@ -57,7 +62,7 @@ impl Shelf {
                 problems.push(problem.hint("make it writable, or set TMPDIR to one that is"));
             })
             .ok();
-        Self { candidates, staging, generation: AtomicU64::new(1) }
+        Self { candidates, manifests, staging, generation: AtomicU64::new(1) }
     }
 
     /// The names of all plugins, bad files included by their file names: whoever needs one of
@@ -71,32 +76,29 @@ impl Shelf {
         self.staging
     }
 
-    /// The plugin that a service wants: chosen, copied and probed.
-    pub(super) fn take(
-        &self,
-        service: &ServiceFile,
-        process: &Process<'_>,
-    ) -> Result<(Staged, Manifest), Box<Problem>> {
+    /// The plugin that a service wants: chosen, and copied. The copy is of the very bytes that were
+    /// examined, or it is refused, so what the plugin said of itself then still holds.
+    pub(super) fn take(&self, service: &ServiceFile) -> Result<(Staged, Manifest), Box<Problem>> {
         let version = Some(&service.directives.version).filter(|it| **it != VersionReq::STAR);
         let identity =
             scan::choose(&self.candidates, service.plugin(), version).map_err(|error| {
                 let problem = Problem::error(format!("service `{}`: {error}", service.name));
                 Box::new(problem.in_file(&service.file).hint(error.hint()))
             })?;
-        let unusable = |error: &LoadError| {
-            let problem = load_problem(error);
-            Box::new(Problem {
-                message: format!("service `{}` needs it: {}", service.name, problem.message),
-                ..problem
-            })
-        };
         let staging = self.staging.as_ref().ok_or_else(|| {
             let problem = format!("service `{}`: its plugin cannot be copied", service.name);
             Box::new(Problem::error(problem))
         })?;
         let generation = self.generation.fetch_add(1, Ordering::Relaxed);
-        let staged = staging.stage(identity, generation).map_err(|error| unusable(&error))?;
-        let (manifest, _) = probe_with(&staged, None, process).map_err(|error| unusable(&error))?;
+        let staged = staging.stage(identity, generation).map_err(|error| {
+            let problem = load_problem(&error);
+            let message = format!("service `{}` needs it: {}", service.name, problem.message);
+            Box::new(Problem { message, ..problem })
+        })?;
+        let manifest = self.manifests.get(&identity.file).cloned().ok_or_else(|| {
+            let problem = format!("service `{}`: its plugin was not examined", service.name);
+            Box::new(Problem::error(problem).in_file(&identity.file))
+        })?;
         Ok((staged, manifest))
     }
 }
@@ -122,10 +124,10 @@ pub(super) fn probe_with(
     Ok((report.manifest, report.config_problems))
 }
 
-/// The manifest of an identified file, for `inspect`.
+/// What an identified file says of itself, loaded from a private copy in a child process.
 ///
 /// # Errors
-/// When the file cannot be loaded.
+/// When the file cannot be loaded, or in production when somebody else could have written it.
 pub fn manifest_of(identity: &Identity, process: &Process<'_>) -> Result<Manifest, LoadError> {
     permissions::check(&identity.file, process.mode)?;
     let base = stage::default_base(process.env);
@@ -136,12 +138,17 @@ pub fn manifest_of(identity: &Identity, process: &Process<'_>) -> Result<Manifes
     probe_with(&staged, None, process).map(|(manifest, _)| manifest)
 }
 
-/// A candidate, refused when in production somebody else could have written it.
+/// A candidate after a look at its inside: its manifest, or the reason why it cannot be loaded.
 #[must_use]
-pub fn examined(candidate: Candidate, process: &Process<'_>) -> Candidate {
+pub fn examined(candidate: Candidate, process: &Process<'_>) -> (Candidate, Option<Manifest>) {
     let Candidate { file, identity } = candidate;
-    let identity = identity.and_then(|identity| manifest_of(&identity, process).map(|_| identity));
-    Candidate { file, identity }
+    let examined = identity
+        .and_then(|identity| manifest_of(&identity, process).map(|manifest| (identity, manifest)));
+    let (identity, manifest) = match examined {
+        Ok((identity, manifest)) => (Ok(identity), Some(manifest)),
+        Err(error) => (Err(error), None),
+    };
+    (Candidate { file, identity }, manifest)
 }
 
 /// What would be refused in production.

@@ -1,7 +1,9 @@
 //! Starts the services of a project, watches over them, and stops them: one loop over one kind of
 //! event, on the main thread. No plugin code runs here.
 
+pub mod orders;
 pub mod plan;
+pub mod status;
 mod supervised;
 
 use std::sync::Arc;
@@ -23,6 +25,10 @@ use crate::plugin::library::RunRequest;
 use crate::service::Hosted;
 use crate::service::mailbox::{Mailbox, MailboxLimits};
 use crate::signals::Signal;
+
+/// How soon after the first signal a second one still counts as the same: `timeout` and some
+/// terminals send one to the process and one to its group.
+const IMPATIENCE: Duration = Duration::from_millis(100);
 
 /// What the supervisor reacts to.
 #[derive(Debug)]
@@ -328,10 +334,3 @@ impl Supervisor {
         }
     }
 }
-
-/// How soon after the first signal a second one still counts as the same: `timeout` and some
-/// terminals send one to the process and one to its group.
-pub const IMPATIENCE: Duration = Duration::from_millis(100);
-
-/// How long the bus may take to send what is left.
-pub const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_200);

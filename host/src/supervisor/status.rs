@@ -1,0 +1,91 @@
+//! How everything is, as `exphost status` tells it. The names of the fields are a promise to scripts.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use plugin_api::state::HealthStatus;
+use serde::{Deserialize, Serialize};
+
+use super::orders::Pending;
+
+/// The host and its services.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The project, with its variant.
+    pub project: String,
+    /// The host's process.
+    pub pid: u32,
+    /// The host's version.
+    pub version: String,
+    /// Seconds since the host started.
+    pub uptime: f64,
+    /// Its services, by name.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name in the project.
+    pub name: String,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The version that runs.
+    pub version: String,
+    /// How many builds of it have run in this host, this one included.
+    pub generation: u64,
+    /// The content hash of what runs.
+    pub sha256: String,
+    /// The file it was taken from.
+    pub file: PathBuf,
+    /// One of the seven states in lower case, or `failed`.
+    pub state: String,
+    /// How it is doing.
+    pub health: HealthStatus,
+    /// When it entered its state.
+    pub since: Timestamp,
+    /// Seconds since its present instance was started; null when none runs.
+    pub uptime: Option<f64>,
+    /// How often it was started again after a failure.
+    pub restarts: u64,
+    /// Messages handed to the bus.
+    pub messages_sent: u64,
+    /// Messages that arrived for it.
+    pub messages_received: u64,
+    /// Messages lost because a queue was full.
+    pub dropped: u64,
+    /// Messages that wait.
+    pub queue_depth: u64,
+    /// The newer build that was refused; null when there is none.
+    pub pending: Option<Pending>,
+    /// Whether its plugin file is gone; what was loaded from it runs on.
+    pub file_missing: bool,
+    /// A reload that is under way: the step it is in; null when there is none.
+    pub reloading: Option<String>,
+    /// Old generations that could not be unloaded.
+    pub kept: Vec<Kept>,
+    /// The latest error; null when there was none.
+    pub last_error: Option<LastError>,
+}
+
+/// An old generation that is still mapped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its number.
+    pub generation: u64,
+    /// Its version.
+    pub version: String,
+    /// Why it was not unloaded.
+    pub reason: String,
+}
+
+/// An error that a service recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// When.
+    pub at: Timestamp,
+    /// Where it happened: `start`, `on_message …`.
+    pub place: String,
+    /// What happened.
+    pub message: String,
+}
