@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Environment variables.
-pub trait Env {
+pub trait Env: Send + Sync {
     /// The value of a variable; `None` when it is unset or not UTF-8.
     fn get(&self, name: &str) -> Option<String>;
     /// All variables, by name.
@@ -77,6 +77,7 @@ impl Mode {
 }
 
 /// What every command knows of the process it runs in.
+#[derive(Clone)]
 pub struct Process<'a> {
     /// The environment.
     pub env: &'a dyn Env,

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use self::endpoint::Endpoint;
 use self::options::SocketOption;
 use self::stats::{Counters, Offered, Outbox, SocketRecord, add};
-use self::thread::{BusThread, Command, Opening};
+use self::thread::{BusThread, Command, Opening, Which};
 use self::transport::{LibZmq, OpenError, SocketPlan, Transport};
 use self::wake::Waker;
 use crate::message::SocketId;
@@ -351,7 +351,23 @@ impl BusHandle {
     /// sent first, for as long as the socket's LINGER. Returns at once; a later [`BusHandle::open`]
     /// of the same endpoint waits until it is free.
     pub fn close_service(&self, service: &str) {
-        let _ = self.begin_close(service);
+        let _ = self.begin_close(Which::OfService(service.to_owned()));
+    }
+
+    /// The same for some of its sockets.
+    pub fn close_sockets(&self, sockets: Vec<SocketId>) {
+        if !sockets.is_empty() {
+            let _ = self.begin_close(Which::These(sockets));
+        }
+    }
+
+    /// Changes what a SUB socket is subscribed to, without losing what it gets by a topic of both.
+    /// Takes effect in the order of the other calls; returns at once.
+    pub fn resubscribe(&self, id: SocketId, from: &[String], to: &[String]) {
+        let without = |all: &[String], others: &[String]| {
+            all.iter().filter(|topic| !others.contains(topic)).cloned().collect()
+        };
+        self.command(Command::Subscribe { id, add: without(to, from), remove: without(from, to) });
     }
 
     /// [`BusHandle::close_service`], then waits until the sockets are closed. Answers whether they
@@ -359,7 +375,8 @@ impl BusHandle {
     #[must_use]
     pub fn close_service_within(&self, service: &str, timeout: Duration) -> bool {
         // A bus that is gone has no sockets either.
-        self.begin_close(service).recv_timeout(timeout) != Err(RecvTimeoutError::Timeout)
+        let closed = self.begin_close(Which::OfService(service.to_owned()));
+        closed.recv_timeout(timeout) != Err(RecvTimeoutError::Timeout)
     }
 
     /// Receives nothing more, on any socket; sending goes on.
@@ -374,9 +391,9 @@ impl BusHandle {
         sockets.values().map(|record| record.stats()).collect()
     }
 
-    fn begin_close(&self, service: &str) -> Receiver<()> {
+    fn begin_close(&self, which: Which) -> Receiver<()> {
         let (done, closed) = sync_channel(1);
-        self.command(Command::CloseService { service: service.to_owned(), done });
+        self.command(Command::Close { which, done });
         closed
     }
 

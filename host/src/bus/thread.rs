@@ -21,7 +21,7 @@ use super::options::SocketOption;
 use super::stats::{RateLimit, SocketRecord, add};
 use super::transport::{Interest, PeerEvent, Received, Sent, Transport};
 use super::{BusShared, ipc, refusal};
-use crate::message::Envelope;
+use crate::message::{Envelope, SocketId};
 use crate::service::mailbox::{Mailbox, MailboxLimits, RoomNotice};
 
 /// Most messages that one socket sends or receives before the others have their turn.
@@ -34,9 +34,26 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What other threads ask of the bus thread.
 pub(super) enum Command {
     Open(Opening),
-    CloseService { service: String, done: SyncSender<()> },
+    Close { which: Which, done: SyncSender<()> },
+    /// Subscribes a SUB socket to the first topics, and ends its subscription of the second.
+    Subscribe { id: SocketId, add: Vec<String>, remove: Vec<String> },
     StopIntake,
     Shutdown { deadline: Instant, done: SyncSender<Result<(), BusError>> },
+}
+
+/// The sockets to be closed.
+pub(super) enum Which {
+    OfService(String),
+    These(Vec<SocketId>),
+}
+
+impl Which {
+    fn means(&self, record: &SocketRecord) -> bool {
+        match self {
+            Self::OfService(service) => record.service == *service,
+            Self::These(ids) => ids.contains(&record.id),
+        }
+    }
 }
 
 /// A socket to be opened.
@@ -84,7 +101,7 @@ pub(super) struct BusThread {
     sockets: BTreeMap<i32, Active>,
     /// Waiting for the endpoint of a socket that is being closed.
     parked: Vec<Opening>,
-    closers: Vec<(String, SyncSender<()>)>,
+    closers: Vec<(Which, SyncSender<()>)>,
     intake: bool,
     ending: Option<Ending>,
     notice: RoomNotice,
@@ -148,7 +165,8 @@ impl BusThread {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Open(opening) => self.open(opening),
-                Command::CloseService { service, done } => self.close_service(service, done),
+                Command::Close { which, done } => self.close(which, done),
+                Command::Subscribe { id, add, remove } => self.subscribe(id, &add, &remove),
                 Command::StopIntake => self.intake = false,
                 Command::Shutdown { deadline, done } => self.begin_end(deadline, done),
             }
@@ -230,20 +248,30 @@ impl BusThread {
         let _ = opening.reply.try_send(Err(error));
     }
 
-    fn close_service(&mut self, service: String, done: SyncSender<()>) {
+    fn subscribe(&mut self, id: SocketId, add: &[String], remove: &[String]) {
+        // First the new ones: a prefix of both is never without its subscription.
+        let changes = add.iter().map(|topic| (topic, true));
+        for (topic, wanted) in changes.chain(remove.iter().map(|topic| (topic, false))) {
+            if let Err(reason) = self.transport.subscribe(id, topic, wanted) {
+                tracing::warn!(socket = id.0, topic, wanted, reason, "cannot change a subscription");
+            }
+        }
+    }
+
+    fn close(&mut self, which: Which, done: SyncSender<()>) {
         let now = Instant::now();
-        for socket in self.sockets.values_mut().filter(|socket| socket.record.service == service) {
+        for socket in self.sockets.values_mut().filter(|socket| which.means(&socket.record)) {
             socket.begin_close(now + socket.linger());
         }
         let (cancelled, parked) = std::mem::take(&mut self.parked)
             .into_iter()
-            .partition(|opening| opening.record.service == service);
+            .partition(|opening| which.means(&opening.record));
         self.parked = parked;
         let cancelled: Vec<Opening> = cancelled;
         for opening in cancelled {
             self.refuse(opening, BusError::new("the service was closed meanwhile"));
         }
-        self.closers.push((service, done));
+        self.closers.push((which, done));
     }
 
     fn begin_end(&mut self, deadline: Instant, done: SyncSender<Result<(), BusError>>) {
@@ -295,9 +323,9 @@ impl BusThread {
             }
         }
         let sockets = &self.sockets;
-        self.closers.retain(|(service, done)| {
+        self.closers.retain(|(which, done)| {
             let open = sockets.values().any(|socket| {
-                socket.record.service == *service && !matches!(socket.phase, Phase::Open)
+                which.means(&socket.record) && !matches!(socket.phase, Phase::Open)
             });
             if !open {
                 let _ = done.try_send(());

@@ -27,6 +27,18 @@ pub struct Directives {
     pub start_timeout: Option<Duration>,
     /// How long the service may take to stop.
     pub stop_timeout: Option<Duration>,
+    /// What becomes of old generations of its plugin.
+    pub unload: Unload,
+}
+
+/// What becomes of the library of an old generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unload {
+    /// It is closed when nothing of it can be in use any more.
+    #[default]
+    Auto,
+    /// It stays mapped.
+    Never,
 }
 
 impl Default for Directives {
@@ -38,6 +50,7 @@ impl Default for Directives {
             depends_on: Vec::new(),
             start_timeout: None,
             stop_timeout: None,
+            unload: Unload::Auto,
         }
     }
 }
@@ -95,6 +108,7 @@ impl Directives {
             depends_on: depends_on.into_iter().filter(|name| name != service).collect(),
             start_timeout: table.get("start_timeout").and_then(duration),
             stop_timeout: table.get("stop_timeout").and_then(duration),
+            unload: Unload::Auto,
         };
         (directives, problems)
     }

@@ -14,6 +14,7 @@ pub mod nearest;
 pub mod origin;
 pub mod path;
 pub mod schema;
+pub mod schema_changes;
 pub mod service_file;
 pub mod validate;
 
@@ -25,7 +26,7 @@ use std::collections::BTreeSet;
 use plugin_api::manifest::{ConfigProblem, Manifest};
 use serde_json::{Map, Value};
 
-pub use directives::Directives;
+pub use directives::{Directives, Unload};
 pub use endpoints::Endpoint;
 pub use layers::{Layers, Override, overrides_of_no_service};
 pub use origin::{Origin, Origins, Part, Position};

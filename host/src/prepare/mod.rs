@@ -3,14 +3,17 @@
 //!
 //! `exphost check` is this and nothing more; `exphost` starts what comes out of it.
 
+mod workshop;
 mod plugins;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use plugin_api::manifest::Manifest;
 use serde_json::Value;
 
+pub use self::workshop::{
+    Asked, Fresh, How, News, Outcome, Present, Refusal, Terms, Workshop,
+};
 use self::plugins::{Shelf, probe_with};
 pub use self::plugins::{examined, load_problem, manifest_of};
 use crate::bus::BusConfig;
@@ -44,6 +47,12 @@ pub struct Wishes<'a> {
 pub struct Prepared {
     /// Its name, with its variant.
     pub project: String,
+    /// The same in parts; `None` when it cannot be made out.
+    pub name: Option<ProjectName>,
+    /// Where the files of projects are.
+    pub places: Places,
+    /// `--set` of the command line, as far as it makes sense.
+    pub overrides: Vec<Override>,
     /// Where its plugins are.
     pub plugins_dir: PathBuf,
     /// What concerns the host.
@@ -73,12 +82,8 @@ pub struct ReadyService {
     pub config: Value,
     /// Where each value came from.
     pub origins: Origins,
-    /// The services that must run before it.
-    pub depends_on: Vec<String>,
-    /// How long it may take to run.
-    pub start_timeout: Duration,
-    /// How long it may take to stop.
-    pub stop_timeout: Duration,
+    /// What the host is told about it.
+    pub terms: Terms,
 }
 
 impl Prepared {
@@ -123,16 +128,9 @@ pub fn prepare(wishes: &Wishes<'_>, process: &Process<'_>) -> Prepared {
     let mut problems: Vec<Problem> = Vec::new();
     let places = Places::new(projects_dir(wishes));
     let chosen = ProjectName::choose(wishes.project, process.env, places.projects());
-    let (name, project) = match chosen {
-        Ok(name) => {
-            let project = Project::read(&places, &name, process.env);
-            (name.to_string(), Some(project))
-        }
-        Err(problem) => {
-            problems.push(*problem);
-            (wishes.project.unwrap_or_default().to_owned(), None)
-        }
-    };
+    let name = chosen.map_err(|problem| problems.push(*problem)).ok();
+    let project = name.as_ref().map(|name| Project::read(&places, name, process.env));
+    let overrides = overrides(wishes, &mut problems);
     let settings = project.as_ref().map(|it| it.settings.clone()).unwrap_or_default();
     let log_settings = log_settings(wishes, process, &settings, &mut problems);
     let plugins_dir = plugins_dir_of(wishes, process, &settings);
@@ -142,11 +140,24 @@ pub fn prepare(wishes: &Wishes<'_>, process: &Process<'_>) -> Prepared {
         // A project that is not there has no services to look at.
         if !project.problems.iter().any(|it| it.is_error() && project.services.is_empty()) {
             let shelf = Shelf::look(&plugins_dir, process, &mut problems);
-            services = get_ready(project, &shelf, wishes, process, &mut problems);
+            services = get_ready(project, &shelf, &overrides, process, &mut problems);
             staging = shelf.into_staging();
         }
     }
-    Prepared { project: name, plugins_dir, settings, log_settings, services, staging, problems }
+    let project = name.as_ref().map(ToString::to_string);
+    let project = project.unwrap_or_else(|| wishes.project.unwrap_or_default().to_owned());
+    Prepared {
+        project,
+        name,
+        places,
+        overrides,
+        plugins_dir,
+        settings,
+        log_settings,
+        services,
+        staging,
+        problems,
+    }
 }
 
 /// Where the plugins are, for commands that need nothing else of the project.
@@ -228,15 +239,14 @@ fn log_section(log: &project::settings::LogSettings, problems: &mut Vec<Problem>
 fn get_ready(
     project: &Project,
     shelf: &Shelf,
-    wishes: &Wishes<'_>,
+    overrides: &[Override],
     process: &Process<'_>,
     problems: &mut Vec<Problem>,
 ) -> Vec<ReadyService> {
-    let overrides = overrides(wishes, problems);
     let (files, notes) = project.services_of_host(&shelf.names());
     problems.extend(notes);
     let all: Vec<_> = project.services.iter().map(|service| service.name.as_str()).collect();
-    problems.extend(config::overrides_of_no_service(&overrides, &all));
+    problems.extend(config::overrides_of_no_service(overrides, &all));
     let order = start_order(&files).unwrap_or_else(|wrong| {
         problems.extend(wrong);
         files.iter().map(|file| file.name.clone()).collect()
@@ -294,7 +304,6 @@ fn ready(
         }
         Err(error) => problems.push(load_problem(&error)),
     }
-    let (directives, defaults) = (&file.directives, &project.settings.defaults);
     let service = ReadyService {
         name: file.name.clone(),
         config_source: file.file.clone(),
@@ -302,9 +311,7 @@ fn ready(
         manifest,
         config: resolved.value,
         origins: resolved.origins,
-        depends_on: directives.depends_on.clone(),
-        start_timeout: directives.start_timeout.unwrap_or(defaults.start_timeout),
-        stop_timeout: directives.stop_timeout.unwrap_or(defaults.stop_timeout),
+        terms: Terms::of(&file.directives, &project.settings.defaults),
     };
     Ok((service, problems))
 }

@@ -3,6 +3,7 @@
 //! The folder `projects/<project>/` has one TOML file per service and, optionally, `exphost.toml`
 //! for the host itself. A variant is a folder in it, whose files take the place of the project's.
 
+mod differences;
 pub mod name;
 pub mod order;
 pub mod settings;

@@ -94,6 +94,11 @@ impl Health {
         }
     }
 
+    /// Forgets a check, whose subject is no more.
+    pub fn forget_check(&self, name: &str) {
+        self.inner().checks.remove(name);
+    }
+
     /// The worst of the latest checks and the error status; unknown when there is neither.
     #[must_use]
     pub fn overall(&self) -> HealthStatus {

@@ -124,6 +124,11 @@ impl Mailbox {
         self.lock().control.pop_front()
     }
 
+    /// Forgets the words that nobody took: they were meant for an instance that has ended.
+    pub fn clear_control(&self) {
+        self.lock().control.clear();
+    }
+
     /// Hands out up to `limit` messages, oldest first. When there is none, it arms the mailbox: the
     /// eventfd becomes readable at the next arrival.
     pub fn take(&self, limit: usize, each: &mut dyn FnMut(Envelope)) {

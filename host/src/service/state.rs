@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use plugin_api::abi::Step;
-use plugin_api::state::{IllegalTransition, Method, StateLog, StateRecord};
+use plugin_api::state::{IllegalTransition, Method, ServiceState, StateLog, StateRecord};
 
 /// Where the time comes from, so that tests can say it.
 pub type Clock = fn() -> Timestamp;
@@ -38,11 +38,24 @@ impl StateManager {
         let _one_at_a_time = self.step.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(state) = method.next(step, self.log.current().state)? else { return Ok(None) };
         let record = StateRecord { state, at: (self.clock)() };
+        self.record(record);
+        Ok(Some(record))
+    }
+
+    /// Begins anew, in INITIALIZING, for the next instance of the service, whatever the last one
+    /// has left.
+    pub fn renew(&self) -> StateRecord {
+        let _one_at_a_time = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = StateRecord { state: ServiceState::Initializing, at: (self.clock)() };
+        self.record(record);
+        record
+    }
+
+    fn record(&self, record: StateRecord) {
         let failed = self.log.record(record);
         if failed > 0 {
-            tracing::error!(state = %state, failed, "state callbacks panicked");
+            tracing::error!(state = %record.state, failed, "state callbacks panicked");
         }
-        Ok(Some(record))
     }
 
     /// The states so far: to look at, wait on and be called back from.
@@ -59,7 +72,7 @@ mod tests {
     use std::time::Duration;
 
     use plugin_api::state::ServiceState::{
-        self, Initialized, Initializing, Running, Started, Starting, Stopped, Stopping,
+        Initialized, Initializing, Running, Started, Starting, Stopped, Stopping,
     };
 
     use super::*;
@@ -127,6 +140,16 @@ mod tests {
             states,
             [Initializing, Initialized, Starting, Started, Running, Stopping, Stopped]
         );
+    }
+
+    #[test]
+    fn the_next_instance_begins_anew_from_wherever_the_last_one_was() {
+        for state in [Initializing, Starting, Running, Stopped] {
+            let machine = machine_in(state);
+            machine.renew();
+            assert_eq!(machine.log().current().state, Initializing);
+            assert!(machine.take(Method::New, Step::Complete).is_ok());
+        }
     }
 
     #[tokio::test]

@@ -1,28 +1,39 @@
-//! Starts the services of a project, watches over them, and stops them: one loop over one kind of
-//! event, on the main thread. No plugin code runs here.
+//! Starts the services of a project, watches over them, swaps them for new builds and stops them:
+//! one loop over one kind of event, on the main thread. No plugin code runs here, and nothing here
+//! waits: what takes time runs on a thread of its own and comes back as an event.
 
+mod carry_out;
 pub mod orders;
 pub mod plan;
+mod reload;
 pub mod status;
 mod supervised;
+mod transaction;
+mod trial;
+mod undertaker;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use plugin_api::abi::RunOutcome;
-use plugin_api::state::{ServiceState, StateRecord};
+use plugin_api::state::ServiceState;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::orders::Order;
 use self::plan::Start;
 pub use self::supervised::Launch;
 use self::supervised::{Life, Supervised};
+use self::undertaker::Burial;
 use crate::bus::BusHandle;
 use crate::logging;
 use crate::plugin::host_side::ServiceHost;
 use crate::plugin::instance::Instance;
 use crate::plugin::library::RunRequest;
+use crate::prepare::{News, Workshop};
+use crate::problem::Problem;
 use crate::service::Hosted;
+use crate::service::hosted::Notice;
 use crate::service::mailbox::{Mailbox, MailboxLimits};
 use crate::signals::Signal;
 
@@ -35,10 +46,18 @@ const IMPATIENCE: Duration = Duration::from_millis(100);
 enum Event {
     /// A signal of the process.
     Signal(Signal),
-    /// A service has entered a state.
-    Entered(String, StateRecord),
-    /// A service's thread has returned.
-    Ended(String, RunOutcome),
+    /// An order.
+    Order(Order),
+    /// A service has something to say.
+    Notice(String, Notice),
+    /// The thread of a service's instance has returned.
+    Ended { service: String, instance: u64, outcome: RunOutcome },
+    /// What a look at files has found, and the number of the look.
+    News(u64, News),
+    /// What of `exphost.toml` cannot be applied now, and what is wrong with it.
+    HostSettings(Vec<String>, Vec<Problem>),
+    /// An old generation was unloaded, or could not be.
+    Buried(Burial),
     /// Something that was expected by now may be missing.
     Overdue,
 }
@@ -62,16 +81,50 @@ impl Verdict {
     }
 }
 
+/// How reloads are done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadTerms {
+    /// How long a new build must have run before the old one is let go.
+    pub probation: Duration,
+    /// How many old generations may stay mapped, of all services together.
+    pub max_kept: usize,
+    /// Whether the host stays when no service is left running: somebody is at work on them.
+    pub stay: bool,
+}
+
+/// What the supervisor works with, and who speaks to it.
+pub struct Surroundings {
+    /// The project's name, with its variant.
+    pub project: String,
+    /// How much the mailboxes hold.
+    pub limits: MailboxLimits,
+    /// The bus.
+    pub bus: BusHandle,
+    /// The signals of the process.
+    pub signals: mpsc::Receiver<Signal>,
+    /// Orders from elsewhere.
+    pub orders: mpsc::Receiver<Order>,
+    /// What makes services ready once more.
+    pub workshop: Workshop,
+    /// How reloads are done.
+    pub terms: ReloadTerms,
+}
+
 /// The project's services under supervision.
 pub struct Supervisor {
-    project: String,
     services: Vec<Supervised>,
-    bus: BusHandle,
+    around: Surroundings,
     events: mpsc::UnboundedReceiver<Event>,
-    /// Given to the services' threads. A service sends a handful of events in its life, so the
+    /// Given to the services' threads and those of a look. Each sends a handful of events, so the
     /// channel needs no bound; a bounded one could make a service wait for the supervisor.
     report: mpsc::UnboundedSender<Event>,
-    signals: mpsc::Receiver<Signal>,
+    began: Instant,
+    /// The number of the last look at files.
+    jobs: u64,
+    /// Old generations that are being unloaded just now.
+    burials: usize,
+    /// What was said last of `exphost.toml`, so that it is said once.
+    host_settings: (Vec<String>, Vec<Problem>),
     /// Since when the host stops.
     stopping: Option<Instant>,
     forced: bool,
@@ -82,26 +135,31 @@ impl Supervisor {
     ///
     /// # Errors
     /// When a mailbox cannot be made.
-    pub fn new(
-        project: String,
-        launches: Vec<Launch>,
-        limits: MailboxLimits,
-        bus: BusHandle,
-        signals: mpsc::Receiver<Signal>,
-    ) -> std::io::Result<Self> {
+    pub fn new(launches: Vec<Launch>, around: Surroundings) -> std::io::Result<Self> {
         let (report, events) = mpsc::unbounded_channel();
         let supervise = |launch: Launch| {
-            let mailbox = Arc::new(Mailbox::new(limits)?);
+            let mailbox = Arc::new(Mailbox::new(around.limits)?);
             let report = report.clone();
-            let listener = Box::new(move |service: &str, record: StateRecord| {
+            let listener = Box::new(move |service: &str, notice: Notice| {
                 // The receiver is gone only when the host ends.
-                let _ = report.send(Event::Entered(service.to_owned(), record));
+                let _ = report.send(Event::Notice(service.to_owned(), notice));
             });
-            let hosted = Hosted::new(launch.name.clone(), mailbox, bus.clone(), listener);
-            Ok(Supervised { launch, hosted: Arc::new(hosted), life: Life::Waiting })
+            let hosted = Hosted::new(launch.name.clone(), mailbox, around.bus.clone(), listener);
+            Ok(Supervised::new(launch, Arc::new(hosted)))
         };
         let services = launches.into_iter().map(supervise).collect::<std::io::Result<Vec<_>>>()?;
-        Ok(Self { project, services, bus, events, report, signals, stopping: None, forced: false })
+        Ok(Self {
+            services,
+            around,
+            events,
+            report,
+            began: Instant::now(),
+            jobs: 0,
+            burials: 0,
+            host_settings: (Vec::new(), Vec::new()),
+            stopping: None,
+            forced: false,
+        })
     }
 
     /// Runs the services until none is left: because of a signal, or because each has ended.
@@ -124,8 +182,9 @@ impl Supervisor {
         };
         tokio::select! {
             biased;
-            Some(signal) = self.signals.recv() => Event::Signal(signal),
+            Some(signal) = self.around.signals.recv() => Event::Signal(signal),
             Some(event) = self.events.recv() => event,
+            Some(order) = self.around.orders.recv() => Event::Order(order),
             () = overdue => Event::Overdue,
         }
     }
@@ -133,8 +192,22 @@ impl Supervisor {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Signal(signal) => self.on_signal(signal),
-            Event::Entered(service, record) => self.on_entered(&service, record.state),
-            Event::Ended(service, outcome) => self.on_ended(&service, outcome),
+            Event::Order(order) => self.carry_out(order),
+            Event::Notice(service, Notice::Entered(record)) => {
+                self.on_entered(&service, record.state);
+            }
+            Event::Notice(service, Notice::ConfigAnswer(answer)) => {
+                self.on_config_answer(&service, answer);
+            }
+            Event::Notice(service, Notice::Restored(restored)) => {
+                tracing::debug!(service, ?restored, "state restored");
+            }
+            Event::Ended { service, instance, outcome } => {
+                self.on_ended(&service, instance, outcome);
+            }
+            Event::News(job, news) => self.on_news(job, news),
+            Event::HostSettings(keys, problems) => self.on_host_settings(keys, problems),
+            Event::Buried(burial) => self.on_buried(burial),
             Event::Overdue => self.on_overdue(Instant::now()),
         }
         if self.stopping.is_some() {
@@ -146,6 +219,7 @@ impl Supervisor {
         match state {
             ServiceState::Running => {
                 self.service(service, Supervised::runs);
+                self.on_running(service);
                 self.start_what_can();
             }
             // It may stop of its own accord; from here on it has no more time than if asked.
@@ -157,11 +231,15 @@ impl Supervisor {
     }
 
     fn on_signal(&mut self, signal: Signal) {
+        if signal == Signal::Reload {
+            tracing::info!(signal = signal.name(), "looking for changed configuration");
+            return self.look_for_config();
+        }
         let Some(since) = self.stopping else {
             tracing::info!(signal = signal.name(), "stopping");
             self.stopping = Some(Instant::now());
-            self.bus.stop_intake();
-            return;
+            self.around.bus.stop_intake();
+            return self.give_up_reloads();
         };
         if signal.forces() && since.elapsed() >= IMPATIENCE {
             let left = self.services.iter().filter(|service| !service.is_over());
@@ -171,66 +249,60 @@ impl Supervisor {
         }
     }
 
-    fn on_ended(&mut self, service: &str, outcome: RunOutcome) {
-        let stopping = self.stopping.is_some();
-        self.service(service, |supervised| {
-            let state = supervised.state();
-            let life = std::mem::replace(&mut supervised.life, Life::Ended(outcome));
-            if let Life::Starting(instance, _)
-            | Life::Running(instance)
-            | Life::Stopping(instance, _) = life
-            {
-                instance.join();
-            }
-            if outcome != RunOutcome::Stopped {
-                let last = supervised.hosted.health_record().last_error();
-                let reason = last.map(|error| format!("{}: {}", error.place, error.message));
-                let reason = reason.unwrap_or_default();
-                tracing::error!(service, %state, reason, "service failed");
-            } else if !stopping {
-                tracing::info!(service, "service ended by itself");
-            }
-            let counted = supervised.hosted.count_up();
-            tracing::info!(
-                service,
-                sent = counted.messages_sent,
-                received = counted.messages_received,
-                handled = counted.handled,
-                unhandled = counted.unhandled,
-                bad_frames = counted.bad_frames,
-                dropped = counted.dropped,
-                errors = counted.errors,
-                panics = counted.panics,
-                "counted"
-            );
-        });
-        self.bus.close_service(service);
+    fn on_ended(&mut self, service: &str, instance: u64, outcome: RunOutcome) {
+        let Some(supervised) = self.find(service).filter(|it| it.instance == instance) else {
+            tracing::debug!(service, instance, "a thread that was left behind has ended");
+            return;
+        };
+        let state = supervised.state();
+        supervised.ended(outcome);
+        if self.goes_on_after_end(service, outcome) {
+            return;
+        }
+        let Some(supervised) = self.find(service) else { return };
+        supervised.say_how_it_ended(outcome, state);
+        supervised.hosted.sockets().close_all(service);
+        supervised.rest_if_ordered();
+        self.after_an_end();
+    }
+
+    fn after_an_end(&mut self) {
         if self.stopping.is_none() {
             self.start_what_can();
-            if self.is_over() {
+            if self.services.iter().all(Supervised::is_over) {
                 tracing::warn!("no service is left running");
             }
         }
     }
 
     fn on_overdue(&mut self, now: Instant) {
-        for supervised in &mut self.services {
+        let names: Vec<_> = self.services.iter().map(|it| it.name.clone()).collect();
+        for service in names {
+            let Some(supervised) = self.find(&service) else { continue };
             if supervised.deadline().is_none_or(|deadline| deadline > now) {
                 continue;
             }
-            let (service, state) = (supervised.launch.name.clone(), supervised.state());
             let _scope = logging::service_scope(&service);
-            if let Life::Starting(..) = supervised.life {
-                let seconds = supervised.launch.start_timeout.as_secs_f64();
-                tracing::error!(service, %state, seconds, "service is not running in time; stopping it");
-                supervised.ask_to_stop(now);
-            } else {
-                let seconds = supervised.launch.stop_timeout.as_secs_f64();
-                tracing::error!(
-                    service, %state, seconds,
-                    "service hangs: it did not stop in time; its thread is left behind"
-                );
-                supervised.life = Life::Hung;
+            let state = supervised.state();
+            match supervised.life {
+                Life::Starting(_, deadline) if deadline <= now => {
+                    let seconds = supervised.build.terms().start_timeout.as_secs_f64();
+                    tracing::error!(service, %state, seconds, "service is not running in time; stopping it");
+                    supervised.did_not_start(seconds, state);
+                    supervised.ask_to_stop(now);
+                }
+                Life::Stopping(_, deadline) if deadline <= now => {
+                    let seconds = supervised.build.terms().stop_timeout.as_secs_f64();
+                    tracing::error!(
+                        service, %state, seconds,
+                        "service hangs: it did not stop in time; its thread is left behind"
+                    );
+                    supervised.leave_behind();
+                    if !self.goes_on_after_hang(&service, state) {
+                        self.service(&service, Supervised::rest_if_ordered);
+                    }
+                }
+                _ => self.on_transaction_due(&service),
             }
         }
         if self.stopping.is_none() {
@@ -263,25 +335,32 @@ impl Supervisor {
         }
     }
 
+    /// Starts an instance of what the service is to run.
     fn start(&mut self, service: &str) {
-        let (report, project) = (self.report.clone(), self.project.clone());
+        let (report, project) = (self.report.clone(), self.around.project.clone());
         self.service(service, |supervised| {
-            let launch = &supervised.launch;
+            let present = &supervised.build.present;
             let request = RunRequest {
-                service: launch.name.clone(),
+                service: supervised.name.clone(),
                 project,
-                config: launch.config.clone(),
-                stop_timeout: launch.stop_timeout,
+                config: present.config.to_vec(),
+                stop_timeout: present.terms.stop_timeout,
             };
-            let name = launch.name.clone();
+            supervised.instance += 1;
+            let (name, instance) = (supervised.name.clone(), supervised.instance);
             let ended = move |outcome| {
                 // The receiver is gone only when the host ends.
-                let _ = report.send(Event::Ended(name, outcome));
+                let _ = report.send(Event::Ended { service: name, instance, outcome });
             };
-            let library = Arc::clone(&launch.library);
+            let library = Arc::clone(&present.library);
             let host: Arc<dyn ServiceHost> = Arc::<Hosted>::clone(&supervised.hosted);
+            let now = Instant::now();
+            let until = now + present.terms.start_timeout;
             supervised.life = match Instance::spawn(library, host, request, ended) {
-                Ok(instance) => Life::Starting(instance, Instant::now() + launch.start_timeout),
+                Ok(instance) => {
+                    supervised.began = Some(now);
+                    Life::Starting(instance, until)
+                }
                 Err(error) => {
                     tracing::error!(service, %error, "cannot start the service's thread");
                     Life::Ended(RunOutcome::NoRuntime)
@@ -313,14 +392,26 @@ impl Supervisor {
         }
     }
 
+    fn find(&mut self, name: &str) -> Option<&mut Supervised> {
+        self.services.iter_mut().find(|it| it.name == name)
+    }
+
     fn service(&mut self, name: &str, act: impl FnOnce(&mut Supervised)) {
-        if let Some(supervised) = self.services.iter_mut().find(|it| it.name() == name) {
+        if let Some(supervised) = self.find(name) {
             act(supervised);
         }
     }
 
     fn is_over(&self) -> bool {
-        self.forced || self.services.iter().all(Supervised::is_over)
+        if self.forced {
+            return true;
+        }
+        if !self.services.iter().all(Supervised::is_over) || self.burials > 0 {
+            return false;
+        }
+        // A service that was stopped by order may be started by order.
+        let rests = self.services.iter().any(|service| matches!(service.life, Life::Resting));
+        self.stopping.is_some() || !(rests || self.around.terms.stay)
     }
 
     fn verdict(&self) -> Verdict {

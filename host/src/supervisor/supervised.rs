@@ -1,4 +1,5 @@
-//! One service under supervision: where it is in its life, and what is expected by when.
+//! One service under supervision: what it runs, where it is in its life, and what is expected by
+//! when.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,25 +8,44 @@ use plugin_api::abi::{EnvelopeKind, RunOutcome};
 use plugin_api::state::ServiceState;
 use tokio::time::Instant;
 
+use super::orders::{Listener, Pending};
 use super::plan::{Node, Progress};
+use super::status::Kept;
+use super::transaction::{Transaction, Wish};
 use crate::plugin::instance::Instance;
-use crate::plugin::library::Library;
+use crate::prepare::{Present, Terms};
 use crate::service::Hosted;
 
 /// What is needed to run a service.
 pub struct Launch {
     /// Its name in the project.
     pub name: String,
-    /// The library of its plugin.
-    pub library: Arc<Library>,
-    /// Its effective configuration, as JSON.
-    pub config: Vec<u8>,
-    /// The services that must run before it.
-    pub depends_on: Vec<String>,
-    /// How long it may take from its start to RUNNING.
-    pub start_timeout: Duration,
-    /// How long it may take to stop.
-    pub stop_timeout: Duration,
+    /// What it is to run.
+    pub present: Present,
+}
+
+/// A build of a service's plugin with its configuration.
+#[derive(Clone)]
+pub(super) struct Build {
+    /// The how-manyeth library of this service it is.
+    pub(super) generation: u64,
+    pub(super) present: Present,
+}
+
+impl Build {
+    pub(super) fn version(&self) -> String {
+        self.present.library.identity().version.to_string()
+    }
+
+    /// Whether its plugin-api has the words of 1.1: hand over, take a configuration.
+    pub(super) fn hands_over(&self) -> bool {
+        let api = &self.present.library.identity().api_version;
+        (api.major, api.minor) >= (1, 1)
+    }
+
+    pub(super) fn terms(&self) -> &Terms {
+        &self.present.terms
+    }
 }
 
 /// Where a service is in its life.
@@ -44,12 +64,36 @@ pub(super) enum Life {
     Hung,
     /// It never began.
     NotStarted,
+    /// It was stopped by order, and stays so until it is started by order.
+    Resting,
 }
 
 pub(super) struct Supervised {
-    pub(super) launch: Launch,
+    pub(super) name: String,
+    /// What runs, or would be started.
+    pub(super) build: Build,
+    /// How many libraries it has had.
+    pub(super) generations: u64,
     pub(super) hosted: Arc<Hosted>,
     pub(super) life: Life,
+    /// The number of its present or last instance: what an older one still says is not heard.
+    pub(super) instance: u64,
+    /// Since when its present instance runs.
+    pub(super) began: Option<Instant>,
+    /// Whether it is to rest once it has stopped.
+    pub(super) to_rest: bool,
+    /// Who waits for it to have stopped.
+    pub(super) stop_listeners: Vec<Listener>,
+    /// The reload that is under way.
+    pub(super) transaction: Option<Transaction>,
+    /// What is to be done after it.
+    pub(super) queued: Option<Wish>,
+    /// The build that was refused last.
+    pub(super) pending: Option<Pending>,
+    /// Whether its plugin file is gone.
+    pub(super) file_missing: bool,
+    /// Old generations that are still mapped.
+    pub(super) kept: Vec<Kept>,
 }
 
 /// What remains to a service's thread after its stop timeout: the plugin's side keeps the timeout
@@ -57,8 +101,27 @@ pub(super) struct Supervised {
 const THREAD_GRACE: Duration = Duration::from_millis(750);
 
 impl Supervised {
+    pub(super) fn new(launch: Launch, hosted: Arc<Hosted>) -> Self {
+        Self {
+            name: launch.name,
+            build: Build { generation: 1, present: launch.present },
+            generations: 1,
+            hosted,
+            life: Life::Waiting,
+            instance: 0,
+            began: None,
+            to_rest: false,
+            stop_listeners: Vec::new(),
+            transaction: None,
+            queued: None,
+            pending: None,
+            file_missing: false,
+            kept: Vec::new(),
+        }
+    }
+
     pub(super) fn name(&self) -> &str {
-        &self.launch.name
+        &self.name
     }
 
     pub(super) fn state(&self) -> ServiceState {
@@ -70,17 +133,19 @@ impl Supervised {
             Life::Waiting => Progress::Waiting,
             Life::Starting(..) | Life::Stopping(..) => Progress::Underway,
             Life::Running(_) => Progress::Running,
-            Life::Ended(_) | Life::Hung | Life::NotStarted => Progress::Over,
+            Life::Ended(_) | Life::Hung | Life::NotStarted | Life::Resting => Progress::Over,
         };
-        Node { name: self.name(), depends_on: &self.launch.depends_on, progress }
+        Node { name: self.name(), depends_on: &self.build.terms().depends_on, progress }
     }
 
     /// When something is expected of it.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match self.life {
+        let life = match self.life {
             Life::Starting(_, deadline) | Life::Stopping(_, deadline) => Some(deadline),
             _ => None,
-        }
+        };
+        let transaction = self.transaction.as_ref().and_then(Transaction::deadline);
+        life.into_iter().chain(transaction).min()
     }
 
     /// Notes that it runs.
@@ -93,22 +158,60 @@ impl Supervised {
 
     /// Asks it to stop, if its thread runs and it has not been asked.
     pub(super) fn ask_to_stop(&mut self, now: Instant) {
-        let deadline = now + self.launch.stop_timeout + THREAD_GRACE;
+        self.ask(EnvelopeKind::Stop, now);
+    }
+
+    /// Asks it to stop and to leave its state to the next instance.
+    pub(super) fn ask_to_hand_over(&mut self, now: Instant) {
+        let word = if self.build.hands_over() { EnvelopeKind::Handover } else { EnvelopeKind::Stop };
+        self.ask(word, now);
+    }
+
+    fn ask(&mut self, word: EnvelopeKind, now: Instant) {
+        let deadline = now + self.build.terms().stop_timeout + THREAD_GRACE;
         self.life = match std::mem::replace(&mut self.life, Life::Waiting) {
             Life::Waiting => Life::NotStarted,
             Life::Starting(instance, _) | Life::Running(instance) => {
-                self.hosted.mailbox().push_control(EnvelopeKind::Stop);
+                self.hosted.mailbox().push_control(word);
                 Life::Stopping(instance, deadline)
             }
             other => other,
         };
     }
 
+    /// Gives its thread up: it is left behind, and nothing it does reaches the host any more.
+    pub(super) fn leave_behind(&mut self) {
+        let life = std::mem::replace(&mut self.life, Life::Hung);
+        if let Life::Starting(instance, _) | Life::Running(instance) | Life::Stopping(instance, _) =
+            life
+        {
+            instance.cut_off();
+        }
+        // What it says from now on is an older instance's.
+        self.instance += 1;
+        self.began = None;
+    }
+
+    /// Joins its thread, which has ended.
+    pub(super) fn ended(&mut self, outcome: RunOutcome) {
+        let life = std::mem::replace(&mut self.life, Life::Ended(outcome));
+        if let Life::Starting(instance, _) | Life::Running(instance) | Life::Stopping(instance, _) =
+            life
+        {
+            instance.join();
+        }
+        self.began = None;
+    }
+
+    pub(super) fn has_thread(&self) -> bool {
+        matches!(self.life, Life::Starting(..) | Life::Running(_) | Life::Stopping(..))
+    }
+
     pub(super) fn is_over(&self) -> bool {
-        self.node().progress == Progress::Over
+        self.node().progress == Progress::Over && self.transaction.is_none()
     }
 
     pub(super) fn failed(&self) -> bool {
-        !matches!(self.life, Life::Ended(RunOutcome::Stopped) | Life::NotStarted)
+        !matches!(self.life, Life::Ended(RunOutcome::Stopped) | Life::NotStarted | Life::Resting)
     }
 }

@@ -69,6 +69,10 @@ impl Transport for Script {
         Sent::Sent
     }
 
+    fn subscribe(&mut self, _: SocketId, _: &str, _: bool) -> Result<(), String> {
+        Ok(())
+    }
+
     fn events(&mut self, _: &mut dyn FnMut(SocketId, PeerEvent)) {}
 
     fn connections(&self, _: SocketId) -> usize {

@@ -312,6 +312,15 @@ impl Transport for LibZmq {
         }
     }
 
+    fn subscribe(&mut self, id: SocketId, topic: &str, wanted: bool) -> Result<(), String> {
+        let entry = self.sockets.get(&id).ok_or("the socket is closed")?;
+        let (socket, topic) = (&entry.socket, topic.as_bytes());
+        let done = guarded(|| {
+            if wanted { socket.set_subscribe(topic) } else { socket.set_unsubscribe(topic) }
+        });
+        done.map_err(|error| error.to_string())
+    }
+
     fn events(&mut self, each: &mut dyn FnMut(SocketId, PeerEvent)) {
         for (id, event) in self.events.drain(..) {
             each(id, event);

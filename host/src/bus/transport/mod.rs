@@ -145,6 +145,12 @@ pub trait Transport {
     /// Sends without blocking; takes the bytes out of `frame` unless the answer is [`Sent::Full`].
     fn send(&mut self, id: SocketId, frame: &mut Vec<u8>) -> Sent;
 
+    /// Adds a subscription to a SUB socket, or ends one.
+    ///
+    /// # Errors
+    /// With the reason, in the transport's words.
+    fn subscribe(&mut self, id: SocketId, topic: &str, wanted: bool) -> Result<(), String>;
+
     /// What happened since the last call.
     fn events(&mut self, each: &mut dyn FnMut(SocketId, PeerEvent));
 

@@ -1,0 +1,225 @@
+//! Carries out orders, and tells how everything is.
+
+use jiff::Timestamp;
+use plugin_api::abi::RunOutcome;
+use plugin_api::state::ServiceState;
+use tokio::time::Instant;
+
+use super::Supervisor;
+use super::orders::{Listener, Order, Progress, Refused, Report};
+use super::plan::Progress as Stage;
+use super::status::{LastError, ServiceStatus, Status};
+use super::supervised::{Life, Supervised};
+use super::transaction::{Because, Wish};
+use crate::config::nearest::known_names;
+use crate::logging;
+
+impl Supervisor {
+    pub(super) fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Status(reply) => {
+                // Whoever asked may not have waited.
+                let _ = reply.send(self.status());
+            }
+            Order::LookForPlugins => self.look_for_plugins(),
+            Order::LookForConfig => self.look_for_config(),
+            Order::Reload { service, force, listener } => {
+                if self.may(&service, &listener) {
+                    let listeners = vec![listener];
+                    self.reload_by_order(&service, Wish { because: Because::Asked, force, listeners });
+                }
+            }
+            Order::Start { service, listener } => {
+                if self.may(&service, &listener) {
+                    self.start_by_order(&service, listener);
+                }
+            }
+            Order::Stop { service, listener } => {
+                if self.may(&service, &listener) {
+                    self.stop_by_order(&service, listener);
+                }
+            }
+        }
+    }
+
+    /// Whether there is such a service and the host does not stop; who asked is told otherwise.
+    fn may(&mut self, service: &str, listener: &Listener) -> bool {
+        if self.stopping.is_some() {
+            refuse(listener, "the host is stopping".to_owned(), None);
+            return false;
+        }
+        if self.find(service).is_none() {
+            let names: Vec<_> = self.services.iter().map(Supervised::name).collect();
+            let error = format!("there is no service `{service}`");
+            refuse(listener, error, known_names(service, &names, "services"));
+            return false;
+        }
+        true
+    }
+
+    fn reload_by_order(&mut self, service: &str, wish: Wish) {
+        let rests = self.find(service).is_some_and(|it| matches!(it.life, Life::Resting) || it.to_rest);
+        if !rests {
+            return self.wish(service, wish);
+        }
+        for listener in &wish.listeners {
+            let hint = format!("`exphost start {service}` starts what is there now");
+            refuse(listener, format!("`{service}` was stopped by order"), Some(hint));
+        }
+    }
+
+    fn start_by_order(&mut self, service: &str, listener: Listener) {
+        let Some(supervised) = self.find(service) else { return };
+        let depends_on = supervised.build.terms().depends_on.clone();
+        let obstacle = match supervised.life {
+            Life::Starting(..) | Life::Running(_) => Some("runs already"),
+            Life::Stopping(..) => Some("is just stopping; start it when it has stopped"),
+            Life::Waiting => Some("waits for what it depends on"),
+            Life::Ended(_) | Life::Hung | Life::NotStarted | Life::Resting => None,
+        };
+        if let Some(obstacle) = obstacle {
+            return refuse(&listener, format!("`{service}` {obstacle}"), None);
+        }
+        let runs = |name: &String| {
+            self.services.iter().any(|it| it.name == *name && it.node().progress == Stage::Running)
+        };
+        if let Some(lost) = depends_on.iter().find(|name| !runs(name)) {
+            let error = format!("`{service}` depends on `{lost}`, which does not run");
+            return refuse(&listener, error, Some(format!("`exphost start {lost}` first")));
+        }
+        tracing::info!(service, "starting, by order");
+        let listeners = vec![listener];
+        self.wish(service, Wish { because: Because::ToStart, force: false, listeners });
+    }
+
+    fn stop_by_order(&mut self, service: &str, listener: Listener) {
+        tracing::info!(service, "stopping, by order");
+        self.give_up(service, "the service was stopped by order");
+        let Some(supervised) = self.find(service) else { return };
+        supervised.to_rest = true;
+        supervised.stop_listeners.push(listener);
+        if supervised.has_thread() {
+            supervised.ask_to_stop(Instant::now());
+            supervised.tell_progress(false);
+        } else {
+            supervised.rest_if_ordered();
+        }
+    }
+
+    fn status(&self) -> Status {
+        let mut services: Vec<_> = self.services.iter().map(Supervised::status).collect();
+        services.sort_by(|a, b| a.name.cmp(&b.name));
+        Status {
+            project: self.around.project.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime: seconds(self.began),
+            services,
+        }
+    }
+}
+
+fn refuse(listener: &Listener, error: String, hint: Option<String>) {
+    // Whoever asked may not have waited.
+    let _ = listener.send(Report::Refused(Refused { error, hint }));
+}
+
+fn seconds(since: Instant) -> f64 {
+    (since.elapsed().as_secs_f64() * 1e3).round() / 1e3
+}
+
+impl Supervised {
+    /// Comes to rest when it was ordered to and has no thread any more.
+    pub(super) fn rest_if_ordered(&mut self) {
+        if !std::mem::take(&mut self.to_rest) {
+            return;
+        }
+        self.tell_progress(true);
+        self.stop_listeners.clear();
+        self.hosted.sockets().close_all(&self.name);
+        self.life = Life::Resting;
+    }
+
+    /// Tells those who wait for it to have stopped.
+    fn tell_progress(&self, done: bool) {
+        let hung = matches!(self.life, Life::Hung);
+        for listener in &self.stop_listeners {
+            let progress = Progress {
+                service: self.name.clone(),
+                state: self.state_word(),
+                done,
+                ok: !hung,
+                detail: hung.then(|| "it hangs; its thread was left behind".to_owned()),
+            };
+            // One that went away changes nothing.
+            let _ = listener.send(Report::Progress(progress));
+        }
+    }
+
+    pub(super) fn say_how_it_ended(&self, outcome: RunOutcome, state: ServiceState) {
+        let service = self.name();
+        let _scope = logging::service_scope(service);
+        if outcome != RunOutcome::Stopped {
+            let reason = self.last_words().unwrap_or_default();
+            tracing::error!(service, %state, reason, "service failed");
+        } else if !self.to_rest {
+            tracing::debug!(service, "service ended");
+        }
+        let counted = self.hosted.count_up();
+        tracing::info!(
+            service,
+            sent = counted.messages_sent,
+            received = counted.messages_received,
+            handled = counted.handled,
+            unhandled = counted.unhandled,
+            bad_frames = counted.bad_frames,
+            dropped = counted.dropped,
+            errors = counted.errors,
+            panics = counted.panics,
+            "counted"
+        );
+    }
+
+    /// Its state in the word that `status` has for it.
+    pub(super) fn state_word(&self) -> String {
+        match self.life {
+            Life::Ended(outcome) if outcome != RunOutcome::Stopped => "failed".to_owned(),
+            Life::Hung => "failed".to_owned(),
+            Life::Resting | Life::NotStarted => ServiceState::Stopped.as_str().to_lowercase(),
+            _ => self.state().as_str().to_lowercase(),
+        }
+    }
+
+    fn status(&self) -> ServiceStatus {
+        let counted = self.hosted.count_up();
+        let identity = self.build.present.library.identity();
+        let last_error = self.hosted.health_record().last_error();
+        let since: Timestamp = self.hosted.states().log().current().at;
+        ServiceStatus {
+            name: self.name.clone(),
+            plugin: identity.name.clone(),
+            version: identity.version.to_string(),
+            generation: self.build.generation,
+            sha256: identity.sha256.clone(),
+            file: identity.file.clone(),
+            state: self.state_word(),
+            health: self.hosted.health_record().overall(),
+            since,
+            uptime: self.began.map(seconds),
+            restarts: 0,
+            messages_sent: counted.messages_sent,
+            messages_received: counted.messages_received,
+            dropped: counted.dropped,
+            queue_depth: counted.queue_depth,
+            pending: self.pending.clone(),
+            file_missing: self.file_missing,
+            reloading: self.transaction.as_ref().map(|it| it.doing().to_owned()),
+            kept: self.kept.clone(),
+            last_error: last_error.map(|error| LastError {
+                at: error.at,
+                place: error.place,
+                message: error.message,
+            }),
+        }
+    }
+}
