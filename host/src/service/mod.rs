@@ -2,9 +2,11 @@
 //! health and counters.
 
 pub mod counters;
+pub mod handover;
 pub mod health;
 pub mod hosted;
 pub mod mailbox;
+pub mod notice;
 pub mod state;
 
 pub use hosted::Hosted;

@@ -24,6 +24,7 @@ use crate::plugin::instance::Instance;
 use crate::plugin::library::RunRequest;
 use crate::service::Hosted;
 use crate::service::mailbox::{Mailbox, MailboxLimits};
+use crate::service::notice::Notice;
 use crate::signals::Signal;
 
 /// How soon after the first signal a second one still counts as the same: `timeout` and some
@@ -93,9 +94,11 @@ impl Supervisor {
         let supervise = |launch: Launch| {
             let mailbox = Arc::new(Mailbox::new(limits)?);
             let report = report.clone();
-            let listener = Box::new(move |service: &str, record: StateRecord| {
-                // The receiver is gone only when the host ends.
-                let _ = report.send(Event::Entered(service.to_owned(), record));
+            let listener = Box::new(move |service: &str, notice: Notice| {
+                if let Notice::Entered(record) = notice {
+                    // The receiver is gone only when the host ends.
+                    let _ = report.send(Event::Entered(service.to_owned(), record));
+                }
             });
             let hosted = Hosted::new(launch.name.clone(), mailbox, bus.clone(), listener);
             Ok(Supervised { launch, hosted: Arc::new(hosted), life: Life::Waiting })
