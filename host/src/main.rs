@@ -11,7 +11,8 @@ fn main() -> ExitCode {
     if let Some(file) = probe::is_probe(std::env::args_os().skip(1)) {
         probe::probe_main(&file);
     }
-    let env = ProcessEnv;
+    static ENV: ProcessEnv = ProcessEnv;
+    let env = &ENV;
     let executable = match std::env::current_exe() {
         Ok(executable) => executable,
         Err(error) => {
@@ -19,6 +20,6 @@ fn main() -> ExitCode {
             return Exit::Failed.into();
         }
     };
-    let mode = Mode::of_this_machine(&env);
-    cli::main(&Process { env: &env, mode, executable }).into()
+    let mode = Mode::of_this_machine(env);
+    cli::main(&Process { env, mode, executable }).into()
 }

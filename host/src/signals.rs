@@ -16,6 +16,9 @@ pub enum Signal {
     TerminalStop,
     /// The terminal has gone away.
     Hangup,
+    /// Somebody has changed the configuration and says so: SIGHUP while the terminal is there, or
+    /// where there never was one, as with a service manager.
+    Reload,
 }
 
 impl Signal {
@@ -26,7 +29,7 @@ impl Signal {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
             Self::TerminalStop => "SIGTSTP",
-            Self::Hangup => "SIGHUP",
+            Self::Hangup | Self::Reload => "SIGHUP",
         }
     }
 
@@ -49,13 +52,16 @@ pub fn listen() -> io::Result<mpsc::Receiver<Signal>> {
         (SignalKind::interrupt(), Signal::Interrupt),
         (SignalKind::terminate(), Signal::Terminate),
         (SignalKind::from_raw(SIGTSTP), Signal::TerminalStop),
-        (SignalKind::hangup(), Signal::Hangup),
+        (SignalKind::hangup(), Signal::Reload),
     ];
+    let had_terminal = has_terminal();
     for (kind, meaning) in kinds {
         let mut stream = signal(kind)?;
         let sender = sender.clone();
         tokio::spawn(async move {
             while stream.recv().await.is_some() {
+                let lost = meaning == Signal::Reload && had_terminal && !has_terminal();
+                let meaning = if lost { Signal::Hangup } else { meaning };
                 if sender.send(meaning).await.is_err() {
                     return;
                 }
@@ -63,4 +69,10 @@ pub fn listen() -> io::Result<mpsc::Receiver<Signal>> {
         });
     }
     Ok(receiver)
+}
+
+/// Whether the process has a controlling terminal that is still there. After a hang-up the device
+/// can no longer be opened.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
 }

@@ -32,7 +32,13 @@ pub(crate) struct Shared {
     born: Instant,
     pub(crate) states: StateLog,
     stop: watch::Sender<bool>,
-    pub(crate) stop_timeout: Duration,
+    /// When the stop was asked for, which is when the stop timeout began.
+    stop_began: Cell<Option<Instant>>,
+    stop_timeout: Duration,
+    /// What the host has said of the end so far.
+    ending: Cell<Ending>,
+    /// Whether a new configuration may wait in the host.
+    pub(crate) config_waits: Cell<bool>,
     /// Wakes the dispatcher: something may wait in the mailbox.
     pub(crate) arrivals: Notify,
     pub(crate) tasks: Tasks,
@@ -43,6 +49,14 @@ pub(crate) struct Shared {
     pub(crate) left_out: Cell<u64>,
     /// The gravest thing that happened so far.
     outcome: Cell<RunOutcome>,
+}
+
+/// What the host says of the end of an instance. A plain stop is the last word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Unsaid,
+    Handover,
+    Stop,
 }
 
 /// Why a service stops; the log line of the stop carries it.
@@ -76,7 +90,10 @@ impl Context {
             born: Instant::now(),
             states: StateLog::new(Timestamp::now()),
             stop: watch::Sender::new(false),
+            stop_began: Cell::new(None),
             stop_timeout: request.stop_timeout,
+            ending: Cell::new(Ending::Unsaid),
+            config_waits: Cell::new(false),
             arrivals: Notify::new(),
             tasks: Tasks::default(),
             tick: Cell::new(None),
@@ -184,10 +201,35 @@ impl Context {
         self.begin_stop(StopReason::Requested);
     }
 
+    /// The host asks for the end.
+    pub(crate) fn end_by_host(&self, hand_over: bool) {
+        if !hand_over {
+            self.0.ending.set(Ending::Stop);
+        } else if self.0.ending.get() == Ending::Unsaid {
+            self.0.ending.set(Ending::Handover);
+        }
+        self.begin_stop(StopReason::Host);
+    }
+
+    /// Whether another instance takes over from this one.
+    pub(crate) fn hands_over(&self) -> bool {
+        self.0.ending.get() == Ending::Handover
+    }
+
+    /// What is left of the first `share` of the stop timeout, once the stop has been asked for. A
+    /// step that comes late because of those before it still gets a little.
+    pub(crate) fn stop_time_left(&self, share: f64) -> Duration {
+        const LEAST: f64 = 0.1;
+        let timeout = self.0.stop_timeout;
+        let gone = self.0.stop_began.get().map_or(Duration::ZERO, |began| began.elapsed());
+        timeout.mul_f64(share).saturating_sub(gone).max(timeout.mul_f64(LEAST))
+    }
+
     pub(crate) fn begin_stop(&self, reason: StopReason) {
         if self.0.stop.send_replace(true) {
             return;
         }
+        self.0.stop_began.set(Some(Instant::now()));
         if reason != StopReason::Host {
             tracing::info!(stop = format!("{}-{}", self.0.service, reason.as_str()), "stopping");
         }

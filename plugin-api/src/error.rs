@@ -7,6 +7,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of failure it is: it decides what happens to the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// Something failed. From a handler it is recorded and the service goes on; from a task, `start`
     /// or `run` it ends the service.
@@ -21,6 +22,9 @@ pub enum ErrorKind {
     Unhandled,
     /// The payload is not JSON, or not of the shape that was asked for.
     BadMessage,
+    /// From [`restore_state`](crate::Service::restore_state): the service would rather start fresh
+    /// than fail. From anywhere else it is like `Failed`.
+    StartFresh,
     /// The service is stopping, so the operation was not begun.
     Stopping,
     /// A panic was caught and has been recorded already.
@@ -81,6 +85,13 @@ impl Error {
     #[must_use]
     pub fn unhandled() -> Self {
         Self::of(ErrorKind::Unhandled, "no handler")
+    }
+
+    /// What [`restore_state`](crate::Service::restore_state) answers to a state that it cannot use
+    /// and can do without: a warning is logged, and the service starts as if there were none.
+    #[must_use]
+    pub fn start_fresh(reason: impl Into<String>) -> Self {
+        Self::of(ErrorKind::StartFresh, reason)
     }
 
     /// The same error, of another kind.

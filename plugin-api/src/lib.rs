@@ -43,6 +43,7 @@
 //! `plugins/heartbeat` is the service to copy: it also handles commands.
 //!
 //! * [`Service`]: what an author writes. [`Context`]: what a service asks and tells its host.
+//! * [`SavedState`]: what a service hands over when a new build takes its place.
 //! * [`Message`]: what comes in. [`zmq`]: sockets, their configuration and handles. [`schemas`]: the
 //!   messages that the services of an installation share.
 //! * [`Error`]: kinds of failure, and what becomes of the service. [`state`]: its life.
@@ -56,6 +57,7 @@ pub mod constants;
 pub mod context;
 pub mod error;
 mod export;
+pub mod handover;
 mod log;
 pub mod manifest;
 pub mod message;
@@ -69,6 +71,7 @@ pub mod zmq;
 
 pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
+pub use handover::{ConfigChange, SavedState};
 pub use message::Message;
 pub use service::Service;
 

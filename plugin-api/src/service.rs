@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::handover::{ConfigChange, SavedState};
 use crate::message::Message;
 
 /// A service: constructed from its configuration, started, run, stopped.
@@ -18,12 +19,19 @@ use crate::message::Message;
 /// | method | state while it runs | afterwards |
 /// |---|---|---|
 /// | `new` | INITIALIZING | INITIALIZED |
+/// | `restore_state`, if a state waits | INITIALIZED | INITIALIZED |
 /// | `start` | STARTING | STARTED |
-/// | `run`, and every handler | RUNNING | |
+/// | `run`, and every handler, `on_config` too | RUNNING | |
+/// | `save_state`, if another instance takes over | STOPPING | STOPPING |
 /// | `stop` | STOPPING | STOPPED |
 ///
-/// An error of `new`, `start` or `run` ends the service; so does a panic anywhere. `stop` is called
-/// whenever `new` has succeeded, also after an error or a panic.
+/// An error of `new`, `restore_state`, `start` or `run` ends the service; so does a panic anywhere.
+/// `stop` is called whenever `new` has succeeded, also after an error or a panic.
+///
+/// When a new build or a new configuration takes over, this instance is asked to stop: the handler
+/// that is at work ends, tasks end, `save_state` and `stop` are called, and the next instance goes
+/// through `new`, `restore_state` and `start`. Messages wait meanwhile. If the next one fails, the
+/// old build is started again, with the same state.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an exphost service",
     label = "`Service` is not implemented for `{Self}`",
@@ -37,6 +45,19 @@ pub trait Service: Sized + 'static {
     /// Constructs the service. Take resources in [`start`](Self::start), not here.
     async fn new(config: Self::Config, ctx: &Context) -> Result<Self>;
 
+    /// Goes on where the instance before this one stopped: `state` is what its
+    /// [`save_state`](Self::save_state) returned. Called before [`start`](Self::start), and only when
+    /// there is a state. An error fails the reload, and the build that wrote the state is started
+    /// again with it; [`Error::start_fresh`] goes on without it, as [`new`](Self::new) made the service.
+    async fn restore_state(&mut self, ctx: &Context, state: SavedState) -> Result<()> {
+        let _ = ctx;
+        Err(Error::invalid(format!(
+            "a state of version {} was saved, and this build restores none; implement restore_state, \
+             which may answer Error::start_fresh(…) to let it go",
+            state.version
+        )))
+    }
+
     /// Takes what the service needs: opens its sockets, registers its tasks.
     async fn start(&mut self, ctx: &Context) -> Result<()> {
         let _ = ctx;
@@ -47,6 +68,15 @@ pub trait Service: Sized + 'static {
     /// handlers; an own `run` gets none of them unless it calls [`Context::serve`].
     async fn run(&mut self, ctx: &Context) -> Result<()> {
         ctx.serve(self).await
+    }
+
+    /// Hands over to the instance that takes this one's place: what it is to know. Called when the
+    /// service stops for that reason and no other, after tasks have ended and before
+    /// [`stop`](Self::stop); never after a fatal error or a panic. An error is recorded, and nothing
+    /// is handed over. See [`SavedState`].
+    async fn save_state(&mut self, ctx: &Context) -> Result<Option<SavedState>> {
+        let _ = ctx;
+        Ok(None)
     }
 
     /// Gives back what `start` took. Tasks have ended by now.
@@ -60,6 +90,17 @@ pub trait Service: Sized + 'static {
     async fn on_message(&mut self, ctx: &Context, message: Message) -> Result<()> {
         let _ = (ctx, message);
         Err(Error::unhandled())
+    }
+
+    /// The service's configuration has changed while it runs. Take over what can change now and
+    /// answer [`ConfigChange::Applied`], or change nothing and answer [`ConfigChange::Restart`], the
+    /// default, to be replaced by an instance that is made with it. An error refuses it: the service
+    /// goes on by the old one.
+    ///
+    /// Called between handlers, by [`Context::serve`].
+    async fn on_config(&mut self, ctx: &Context, config: Self::Config) -> Result<ConfigChange> {
+        let _ = (ctx, config);
+        Ok(ConfigChange::Restart)
     }
 
     /// Called at once when the service runs, and then in the interval of [`Context::tick_every`].

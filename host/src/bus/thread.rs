@@ -34,11 +34,21 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What other threads ask of the bus thread.
 pub(super) enum Command {
     Open(Opening),
-    Close { which: Which, done: SyncSender<()> },
+    Close {
+        which: Which,
+        done: SyncSender<()>,
+    },
     /// Subscribes a SUB socket to the first topics, and ends its subscription of the second.
-    Subscribe { id: SocketId, add: Vec<String>, remove: Vec<String> },
+    Subscribe {
+        id: SocketId,
+        add: Vec<String>,
+        remove: Vec<String>,
+    },
     StopIntake,
-    Shutdown { deadline: Instant, done: SyncSender<Result<(), BusError>> },
+    Shutdown {
+        deadline: Instant,
+        done: SyncSender<Result<(), BusError>>,
+    },
 }
 
 /// The sockets to be closed.
@@ -253,7 +263,13 @@ impl BusThread {
         let changes = add.iter().map(|topic| (topic, true));
         for (topic, wanted) in changes.chain(remove.iter().map(|topic| (topic, false))) {
             if let Err(reason) = self.transport.subscribe(id, topic, wanted) {
-                tracing::warn!(socket = id.0, topic, wanted, reason, "cannot change a subscription");
+                tracing::warn!(
+                    socket = id.0,
+                    topic,
+                    wanted,
+                    reason,
+                    "cannot change a subscription"
+                );
             }
         }
     }
@@ -324,9 +340,9 @@ impl BusThread {
         }
         let sockets = &self.sockets;
         self.closers.retain(|(which, done)| {
-            let open = sockets.values().any(|socket| {
-                which.means(&socket.record) && !matches!(socket.phase, Phase::Open)
-            });
+            let open = sockets
+                .values()
+                .any(|socket| which.means(&socket.record) && !matches!(socket.phase, Phase::Open));
             if !open {
                 let _ = done.try_send(());
             }

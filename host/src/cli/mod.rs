@@ -122,7 +122,7 @@ enum Command {
 
 /// Parses the command line and runs its command.
 #[must_use]
-pub fn main(process: &Process<'_>) -> Exit {
+pub fn main(process: &Process<'static>) -> Exit {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

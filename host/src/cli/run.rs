@@ -1,23 +1,37 @@
 //! `exphost`: runs the project until it is told to stop.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Common, Exit, output};
 use crate::bus::Bus;
 use crate::environment::Process;
-use crate::logging;
+use crate::logging::{self, LogHandle};
 use crate::plugin::error::LoadError;
 use crate::plugin::instance;
-use crate::plugin::library::Library;
-use crate::prepare::{self, Prepared, ReadyService};
+use crate::prepare::{self, Prepared, ReadyService, Workshop};
 use crate::signals;
-use crate::supervisor::{Launch, Supervisor, Verdict};
+use crate::supervisor::orders::Orders;
+use crate::supervisor::{Launch, ReloadTerms, Supervisor, Surroundings, Verdict};
 
 /// How long the bus may take to send what is left.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_200);
 
-pub(super) fn run(common: &Common, process: &Process<'_>) -> Exit {
+/// What runs beside the services, and what it needs of the host.
+pub(super) struct Company {
+    /// Whether the host stays when no service is left running.
+    pub(super) stay: bool,
+    /// Whether the host itself watches the plugin directory; `None`: as the project says.
+    pub(super) watch_plugins: Option<bool>,
+    /// Whoever gives orders besides the control socket; it is told when the host can take them.
+    pub(super) companion: Box<dyn FnOnce(Orders)>,
+}
+
+pub(super) fn run(common: &Common, process: &Process<'static>) -> Exit {
+    let companion = Box::new(|_| {});
+    run_with(common, process, Company { stay: false, watch_plugins: None, companion })
+}
+
+pub(super) fn run_with(common: &Common, process: &Process<'static>, company: Company) -> Exit {
     let prepared = prepare::prepare(&common.wishes(), process);
     if !prepared.is_good() {
         for problem in &prepared.problems {
@@ -35,11 +49,8 @@ pub(super) fn run(common: &Common, process: &Process<'_>) -> Exit {
             return Exit::BadConfig;
         }
     };
-    for service in &prepared.services {
-        log.add_own_target(&service.manifest.crate_name);
-    }
     announce(&prepared, process);
-    let verdict = match host(prepared) {
+    let verdict = match host(prepared, process, log, company) {
         Ok(verdict) => verdict,
         Err(error) => {
             tracing::error!(%error, "cannot run the project");
@@ -74,16 +85,36 @@ fn announce(prepared: &Prepared, process: &Process<'_>) {
 }
 
 /// Runs the services from the first start to the last flush.
-fn host(prepared: Prepared) -> Result<Verdict, Box<dyn std::error::Error>> {
+fn host(
+    mut prepared: Prepared,
+    process: &Process<'static>,
+    log: LogHandle,
+    company: Company,
+) -> Result<Verdict, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let bus = Bus::start(prepared.bus_config())?;
-    let limits = prepared.mailbox_limits();
-    let Prepared { project, services, staging, .. } = prepared;
+    let workshop = Workshop::new(&mut prepared, process, log).ok_or("the project has no name")?;
+    let services = std::mem::take(&mut prepared.services);
+    let launch = |service: ReadyService| {
+        let name = service.name.clone();
+        Ok::<_, LoadError>(Launch { name, present: workshop.open(service)? })
+    };
     let launches = services.into_iter().map(launch).collect::<Result<Vec<_>, _>>()?;
     let verdict = runtime.block_on(async {
         // Before the first service starts, so that no signal finds the default action.
         let signals = signals::listen()?;
-        let supervisor = Supervisor::new(project, launches, limits, bus.handle(), signals)?;
+        let (orders, inbox) = Orders::channel();
+        let around = Surroundings {
+            project: prepared.project.clone(),
+            limits: prepared.mailbox_limits(),
+            bus: bus.handle(),
+            signals,
+            orders: inbox,
+            workshop: workshop.clone(),
+            terms: reload_terms(&prepared, company.stay),
+        };
+        let supervisor = Supervisor::new(launches, around)?;
+        (company.companion)(orders);
         Ok::<_, std::io::Error>(supervisor.run().await)
     })?;
     if let Err(error) = bus.shutdown(FLUSH_TIMEOUT) {
@@ -92,22 +123,16 @@ fn host(prepared: Prepared) -> Result<Verdict, Box<dyn std::error::Error>> {
     if !verdict.hung.is_empty() {
         // Left-behind threads still run code of their libraries. That stays mapped without its
         // file, but no exit handler may run beside it.
-        drop(staging);
+        drop(workshop);
         let exit = conclude(&verdict);
         instance::leave_process(i32::from(exit.code()));
     }
     Ok(verdict)
 }
 
-fn launch(service: ReadyService) -> Result<Launch, LoadError> {
-    Ok(Launch {
-        config: service.config.to_string().into_bytes(),
-        library: Arc::new(Library::open(service.staged)?),
-        name: service.name,
-        depends_on: service.depends_on,
-        start_timeout: service.start_timeout,
-        stop_timeout: service.stop_timeout,
-    })
+fn reload_terms(prepared: &Prepared, stay: bool) -> ReloadTerms {
+    let _ = prepared;
+    ReloadTerms { probation: Duration::from_millis(500), max_kept: 200, stay }
 }
 
 fn conclude(verdict: &Verdict) -> Exit {

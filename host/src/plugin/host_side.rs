@@ -1,8 +1,12 @@
 //! What the loader needs of the host to run a service: the safe face of the host's vtable.
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
-use plugin_api::abi::{Counter, EnvelopeKind, SendOutcome, Severity, Step};
+use plugin_api::SavedState;
+use plugin_api::abi::{
+    ConfigOutcome, Counter, EnvelopeKind, Restored, SendOutcome, Severity, Step,
+};
 use plugin_api::state::{HealthStatus, IllegalTransition, Method, StateRecord};
 use plugin_api::zmq::SocketSpec;
 
@@ -46,4 +50,17 @@ pub trait ServiceHost: Send + Sync + 'static {
     fn open_socket(&self, spec: SocketSpec) -> Result<SocketId, String>;
     /// Sends; never blocks.
     fn send(&self, socket: SocketId, topic: &str, payload: &[u8]) -> SendOutcome;
+    /// Takes the state that waits for this instance; it is there once.
+    fn take_state(&self) -> Option<Arc<SavedState>>;
+    /// What became of the state that was taken; `reason` says why it was given up.
+    fn state_restored(&self, restored: Restored, reason: &str);
+    /// Keeps the state that the instance leaves to the next one.
+    ///
+    /// # Errors
+    /// With one line that says why not.
+    fn keep_state(&self, state: SavedState) -> Result<(), String>;
+    /// Takes the configuration that waits, as JSON.
+    fn take_config(&self) -> Option<Vec<u8>>;
+    /// What became of the configuration that was taken; `message` says why it was refused.
+    fn answer_config(&self, outcome: ConfigOutcome, message: &str);
 }

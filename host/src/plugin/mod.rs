@@ -37,4 +37,5 @@ pub mod permissions;
 pub mod probe;
 pub mod scan;
 pub mod stage;
+pub mod unload;
 mod vtable;

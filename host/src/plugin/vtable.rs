@@ -23,11 +23,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
+use plugin_api::SavedState;
 use plugin_api::abi::export::{PrefixRefTrait, WithMetadata};
 use plugin_api::abi::{
-    ByteSink, CallsiteInfo, Counter, EnvelopeKind, FieldKind, HostBytes, HostHandle, HostVtable,
-    HostVtableRef, LogField, LogRecord, RSlice, RStr, RawEnvelope, SendOutcome, Severity, Step,
-    TransitionReply,
+    ByteSink, CallsiteInfo, ConfigOutcome, Counter, EnvelopeKind, FieldKind, HostBytes, HostHandle,
+    HostVtable, HostVtableRef, LogField, LogRecord, RSlice, RStr, RawEnvelope, Restored,
+    SendOutcome, Severity, Step, TransitionReply,
 };
 use plugin_api::state::{HealthStatus, Method, ServiceState};
 use plugin_api::zmq::SocketSpec;
@@ -52,6 +53,11 @@ static VTABLE: WithMetadata<HostVtable> = WithMetadata::new(HostVtable {
     mailbox_take,
     open_socket,
     send,
+    take_state,
+    state_restored,
+    keep_state,
+    take_config,
+    answer_config,
 });
 
 /// Where a plugin finds its host for the time of one run.
@@ -327,6 +333,62 @@ extern "C" fn send(
         host.send(SocketId(socket), topic.as_str(), payload.as_slice())
     })
     .code()
+}
+
+extern "C" fn take_state(context: *const (), sink: ByteSink) -> i64 {
+    const NONE: i64 = -1;
+    let Some(state) = answer(context, "take_state", None, ServiceHost::take_state) else {
+        return NONE;
+    };
+    sink.write(&state.bytes);
+    i64::from(state.version)
+}
+
+extern "C" fn state_restored(context: *const (), restored: u8, reason: RStr<'_>) {
+    answer(context, "state_restored", (), |host| match Restored::from_code(restored) {
+        Some(restored) => host.state_restored(restored, reason.as_str()),
+        None => unknown_code(host, "fate of a state", restored),
+    });
+}
+
+extern "C" fn keep_state(
+    context: *const (),
+    version: u32,
+    bytes: RSlice<'_, u8>,
+    reason: ByteSink,
+) -> bool {
+    let gone = Err("the host is closing this service".to_owned());
+    let kept = answer(context, "keep_state", gone, |host| {
+        // Before the bytes are copied: they may be any number.
+        if bytes.len() > SavedState::MAX_BYTES {
+            let (len, limit) = (bytes.len(), SavedState::MAX_BYTES);
+            return Err(format!("the host keeps no state of {len} bytes: {limit} are the limit"));
+        }
+        host.keep_state(SavedState { version, bytes: bytes.as_slice().to_vec() })
+    });
+    if let Err(text) = &kept {
+        reason.write(text.as_bytes());
+    }
+    kept.is_ok()
+}
+
+extern "C" fn take_config(context: *const (), sink: ByteSink) -> bool {
+    let Some(json) = answer(context, "take_config", None, ServiceHost::take_config) else {
+        return false;
+    };
+    sink.write(&json);
+    true
+}
+
+extern "C" fn answer_config(context: *const (), outcome: u8, message: RStr<'_>) {
+    answer(context, "answer_config", (), |host| {
+        // Whatever else it means: the service does not work by the new configuration.
+        let outcome = ConfigOutcome::from_code(outcome).unwrap_or_else(|| {
+            unknown_code(host, "answer to a configuration", outcome);
+            ConfigOutcome::RestartWanted
+        });
+        host.answer_config(outcome, message.as_str());
+    });
 }
 
 #[cfg(test)]

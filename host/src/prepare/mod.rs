@@ -3,19 +3,17 @@
 //!
 //! `exphost check` is this and nothing more; `exphost` starts what comes out of it.
 
-mod workshop;
 mod plugins;
+mod workshop;
 
 use std::path::{Path, PathBuf};
 
 use plugin_api::manifest::Manifest;
 use serde_json::Value;
 
-pub use self::workshop::{
-    Asked, Fresh, How, News, Outcome, Present, Refusal, Terms, Workshop,
-};
 use self::plugins::{Shelf, probe_with};
 pub use self::plugins::{examined, load_problem, manifest_of};
+pub use self::workshop::{Asked, Fresh, How, News, Outcome, Present, Refusal, Terms, Workshop};
 use crate::bus::BusConfig;
 use crate::config::{self, Origins, Override, ServiceFile};
 use crate::environment::Process;

@@ -71,6 +71,15 @@ pub struct Present {
     pub terms: Terms,
 }
 
+impl Present {
+    /// Whether its plugin-api has the words of 1.1: hand a state over, take a configuration.
+    #[must_use]
+    pub fn hands_over(&self) -> bool {
+        let api = &self.library.identity().api_version;
+        (api.major, api.minor) >= (1, 1)
+    }
+}
+
 /// What is wanted of a service that is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum How {
@@ -202,7 +211,11 @@ impl Workshop {
     /// A workshop for a project that is about to run; `None` when its name or the private place for
     /// plugin files is missing, with which it could not run either.
     #[must_use]
-    pub fn new(prepared: &mut Prepared, process: &Process<'static>, log: LogHandle) -> Option<Self> {
+    pub fn new(
+        prepared: &mut Prepared,
+        process: &Process<'static>,
+        log: LogHandle,
+    ) -> Option<Self> {
         let staging = prepared.staging.take()?;
         Some(Self(Arc::new(Tools {
             places: prepared.places.clone(),
@@ -349,7 +362,8 @@ impl Bench<'_> {
         if identity.sha256 == runs.sha256 && matches!(how, How::IfChanged { .. }) {
             return self.reconfigure(&file, present, course);
         }
-        if matches!(&how, How::IfChanged { refused: Some(refused) } if *refused == identity.sha256) {
+        if matches!(&how, How::IfChanged { refused: Some(refused) } if *refused == identity.sha256)
+        {
             course.held = None;
             return Ok(Outcome::Unchanged);
         }

@@ -5,22 +5,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
-use plugin_api::abi::{Counter, EnvelopeKind, SendOutcome, Severity, Step};
+use plugin_api::SavedState;
+use plugin_api::abi::{
+    ConfigOutcome, Counter, EnvelopeKind, Restored, SendOutcome, Severity, Step,
+};
 use plugin_api::state::{HealthStatus, IllegalTransition, Method, StateRecord};
 use plugin_api::stats::Statistics;
 use plugin_api::zmq::SocketSpec;
 
 use super::counters::{Counters, value};
+use super::handover::{Handover, StateFate};
 use super::health::{Check, Health, RecordedError};
 use super::mailbox::Mailbox;
+use super::notice::{Listener, Notice};
+use super::sockets::Sockets;
 use super::state::StateManager;
 use crate::bus::BusHandle;
 use crate::logging;
 use crate::message::{Envelope, SocketId};
 use crate::plugin::host_side::ServiceHost;
-
-/// Called with every state that a service enters, on the service's thread.
-pub type StateListener = Box<dyn Fn(&str, StateRecord) + Send + Sync>;
 
 /// What the host holds for one service, whatever instance of it runs.
 pub struct Hosted {
@@ -30,25 +33,24 @@ pub struct Hosted {
     counters: Counters,
     mailbox: Arc<Mailbox>,
     bus: BusHandle,
-    listener: StateListener,
+    sockets: Sockets,
+    handover: Handover,
+    listener: Listener,
 }
 
 impl Hosted {
     /// A service that has not begun.
     #[must_use]
-    pub fn new(
-        name: String,
-        mailbox: Arc<Mailbox>,
-        bus: BusHandle,
-        listener: StateListener,
-    ) -> Self {
+    pub fn new(name: String, mailbox: Arc<Mailbox>, bus: BusHandle, listener: Listener) -> Self {
         Self {
             name,
             states: StateManager::new(Timestamp::now),
             health: Health::default(),
             counters: Counters::default(),
             mailbox,
+            sockets: Sockets::new(bus.clone()),
             bus,
+            handover: Handover::default(),
             listener,
         }
     }
@@ -69,6 +71,35 @@ impl Hosted {
     #[must_use]
     pub fn health_record(&self) -> &Health {
         &self.health
+    }
+
+    /// What goes from one instance to the next.
+    #[must_use]
+    pub fn handover(&self) -> &Handover {
+        &self.handover
+    }
+
+    /// Its sockets.
+    #[must_use]
+    pub fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    /// Clears the table for the next instance, which goes on with `state`. Messages that wait and
+    /// sockets that are open wait for it too. No instance may be running.
+    pub fn renew(&self, state: Option<Arc<SavedState>>) {
+        let _scope = logging::service_scope(&self.name);
+        self.mailbox.clear_control();
+        self.sockets.hand_over();
+        self.handover.offer(state);
+        let StateRecord { state, .. } = self.states.renew();
+        tracing::info!(target: "exphost::service", "state {state}");
+    }
+
+    /// Offers a new configuration (JSON) to the running instance.
+    pub fn offer_config(&self, json: Vec<u8>) {
+        self.handover.offer_config(json);
+        self.mailbox.push_control(EnvelopeKind::Config);
     }
 
     /// What has been counted.
@@ -104,7 +135,7 @@ impl ServiceHost for Hosted {
         let taken = self.states.take(method, step)?;
         if let Some(record) = taken {
             tracing::info!(target: "exphost::service", "state {}", record.state);
-            (self.listener)(&self.name, record);
+            (self.listener)(&self.name, Notice::Entered(record));
         }
         Ok(taken.unwrap_or_else(|| self.states.log().current()))
     }
@@ -173,7 +204,7 @@ impl ServiceHost for Hosted {
     }
 
     fn open_socket(&self, spec: SocketSpec) -> Result<SocketId, String> {
-        let opened = self.bus.open(&self.name, spec, Arc::clone(&self.mailbox));
+        let opened = self.sockets.open(&self.name, spec, Arc::clone(&self.mailbox));
         opened.map_err(|error| error.to_string())
     }
 
@@ -185,5 +216,29 @@ impl ServiceHost for Hosted {
             SendOutcome::NoSocket | SendOutcome::Closed | SendOutcome::TooLarge => 0,
         };
         outcome
+    }
+
+    fn take_state(&self) -> Option<Arc<SavedState>> {
+        self.handover.take_state()
+    }
+
+    fn state_restored(&self, restored: Restored, reason: &str) {
+        let fate = StateFate::reported(restored, reason);
+        (self.listener)(&self.name, Notice::StateDealtWith(fate));
+    }
+
+    fn keep_state(&self, state: SavedState) -> Result<(), String> {
+        self.handover.keep(state);
+        Ok(())
+    }
+
+    fn take_config(&self) -> Option<Vec<u8>> {
+        self.handover.take_config()
+    }
+
+    fn answer_config(&self, outcome: ConfigOutcome, message: &str) {
+        if let Some(answer) = self.handover.answer(outcome, message) {
+            (self.listener)(&self.name, Notice::Config(answer));
+        }
     }
 }

@@ -6,6 +6,7 @@ pub mod handover;
 pub mod health;
 pub mod hosted;
 pub mod mailbox;
+pub mod notice;
 pub mod sockets;
 pub mod state;
 

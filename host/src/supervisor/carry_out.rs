@@ -26,7 +26,10 @@ impl Supervisor {
             Order::Reload { service, force, listener } => {
                 if self.may(&service, &listener) {
                     let listeners = vec![listener];
-                    self.reload_by_order(&service, Wish { because: Because::Asked, force, listeners });
+                    self.reload_by_order(
+                        &service,
+                        Wish { because: Because::Asked, force, listeners },
+                    );
                 }
             }
             Order::Start { service, listener } => {
@@ -58,7 +61,8 @@ impl Supervisor {
     }
 
     fn reload_by_order(&mut self, service: &str, wish: Wish) {
-        let rests = self.find(service).is_some_and(|it| matches!(it.life, Life::Resting) || it.to_rest);
+        let rests =
+            self.find(service).is_some_and(|it| matches!(it.life, Life::Resting) || it.to_rest);
         if !rests {
             return self.wish(service, wish);
         }

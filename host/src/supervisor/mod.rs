@@ -33,8 +33,8 @@ use crate::plugin::library::RunRequest;
 use crate::prepare::{News, Workshop};
 use crate::problem::Problem;
 use crate::service::Hosted;
-use crate::service::hosted::Notice;
 use crate::service::mailbox::{Mailbox, MailboxLimits};
+use crate::service::notice::Notice;
 use crate::signals::Signal;
 
 /// How soon after the first signal a second one still counts as the same: `timeout` and some
@@ -196,11 +196,11 @@ impl Supervisor {
             Event::Notice(service, Notice::Entered(record)) => {
                 self.on_entered(&service, record.state);
             }
-            Event::Notice(service, Notice::ConfigAnswer(answer)) => {
+            Event::Notice(service, Notice::Config(answer)) => {
                 self.on_config_answer(&service, answer);
             }
-            Event::Notice(service, Notice::Restored(restored)) => {
-                tracing::debug!(service, ?restored, "state restored");
+            Event::Notice(service, Notice::StateDealtWith(fate)) => {
+                self.service(&service, |supervised| supervised.note_state(fate));
             }
             Event::Ended { service, instance, outcome } => {
                 self.on_ended(&service, instance, outcome);

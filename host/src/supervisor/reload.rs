@@ -129,7 +129,9 @@ impl Supervisor {
         }
         match news {
             News::Step { step, ok, took, detail, .. } => {
-                if let Some(transaction) = self.find(&service).and_then(|it| it.transaction.as_ref()) {
+                if let Some(transaction) =
+                    self.find(&service).and_then(|it| it.transaction.as_ref())
+                {
                     transaction.tell_step(&service, step, ok, took, detail);
                 }
             }
@@ -183,7 +185,7 @@ impl Supervisor {
         }
         match supervised.life {
             Life::Waiting => self.swap(service, *fresh),
-            Life::Running(_) if !fresh.is_new_build && supervised.build.hands_over() => {
+            Life::Running(_) if !fresh.is_new_build && supervised.build.present.hands_over() => {
                 self.offer_config(service, fresh);
             }
             Life::Starting(..) | Life::Running(_) => self.drain(service, fresh),

@@ -37,12 +37,6 @@ impl Build {
         self.present.library.identity().version.to_string()
     }
 
-    /// Whether its plugin-api has the words of 1.1: hand over, take a configuration.
-    pub(super) fn hands_over(&self) -> bool {
-        let api = &self.present.library.identity().api_version;
-        (api.major, api.minor) >= (1, 1)
-    }
-
     pub(super) fn terms(&self) -> &Terms {
         &self.present.terms
     }
@@ -163,7 +157,11 @@ impl Supervised {
 
     /// Asks it to stop and to leave its state to the next instance.
     pub(super) fn ask_to_hand_over(&mut self, now: Instant) {
-        let word = if self.build.hands_over() { EnvelopeKind::Handover } else { EnvelopeKind::Stop };
+        let word = if self.build.present.hands_over() {
+            EnvelopeKind::Handover
+        } else {
+            EnvelopeKind::Stop
+        };
         self.ask(word, now);
     }
 

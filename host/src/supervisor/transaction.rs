@@ -8,14 +8,16 @@
 //! * `Trying`: the new one was started; the old build is kept with the state it left.
 //! * `RollingBack`: the new one failed, and the old build was started again with that state.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use plugin_api::handover::SavedState;
+use plugin_api::SavedState;
 use tokio::time::Instant;
 
 use super::orders::{Decision, Listener, Progress, Report, Step, Verdict};
 use super::supervised::Build;
 use crate::prepare::{Fresh, Refusal};
+use crate::service::handover::StateFate;
 
 /// What is wanted of a service.
 #[derive(Debug)]
@@ -76,7 +78,7 @@ pub(super) enum Phase {
     Trying {
         /// What ran before; `None` when nothing did.
         old: Option<Build>,
-        state: Option<SavedState>,
+        state: Option<Arc<SavedState>>,
         is_new_build: bool,
         /// When it has run for long enough; `None` until it runs.
         settled_at: Option<Instant>,
@@ -132,6 +134,8 @@ pub(super) struct Transaction {
     pub(super) wish: Wish,
     pub(super) phase: Phase,
     pub(super) from: Option<String>,
+    /// What the new instance made of the old one's state.
+    pub(super) fate: Option<StateFate>,
     began: Instant,
     step_began: Instant,
     /// Since when no instance handles messages, and for how long none did.
@@ -145,6 +149,7 @@ impl Transaction {
             wish,
             phase: Phase::Preparing { job },
             from,
+            fate: None,
             began: now,
             step_began: now,
             gap_began: None,
@@ -272,7 +277,10 @@ mod tests {
         let (listener, _heard) = mpsc::unbounded_channel();
         let asked = Wish { because: Because::Asked, force: true, listeners: vec![listener] };
         let merged = Wish::of(Because::PluginsChanged).merge(asked);
-        assert_eq!((merged.because, merged.force, merged.listeners.len()), (Because::Asked, true, 1));
+        assert_eq!(
+            (merged.because, merged.force, merged.listeners.len()),
+            (Because::Asked, true, 1)
+        );
         assert!(!merged.if_changed());
         let both = Wish::of(Because::PluginsChanged).merge(Wish::of(Because::ConfigChanged));
         assert!(both.if_changed() && both.because == Because::ConfigChanged);

@@ -4,8 +4,10 @@
 //! Whatever happens, one instance at a time has the mailbox and the sockets. Messages wait while
 //! none has.
 
+use std::sync::Arc;
+
+use plugin_api::SavedState;
 use plugin_api::abi::RunOutcome;
-use plugin_api::handover::SavedState;
 use plugin_api::state::ServiceState;
 use tokio::time::Instant;
 
@@ -14,6 +16,7 @@ use super::orders::Decision;
 use super::supervised::{Build, Life, Supervised};
 use super::transaction::{Attempted, Failure, Phase};
 use crate::prepare::Fresh;
+use crate::service::handover::StateFate;
 
 impl Supervisor {
     /// Asks the running instance to hand over.
@@ -91,7 +94,7 @@ impl Supervisor {
     /// The old instance is gone; its state, if it has left one, goes to the new.
     fn drained(&mut self, service: &str, fresh: Box<Fresh>, errors: u64, well: bool) {
         let Some(supervised) = self.find(service) else { return };
-        let state = supervised.hosted.take_kept_state();
+        let state = supervised.hosted.handover().take_kept();
         let forced = supervised.transaction.as_ref().is_some_and(|it| it.wish.force);
         let said = match (&state, well) {
             (Some(state), _) => {
@@ -100,14 +103,21 @@ impl Supervisor {
             (None, true) => "no state".to_owned(),
             (None, false) => "it did not end well; no state".to_owned(),
         };
-        let lost = supervised.failed_to_save(errors).filter(|_| state.is_none() && !forced);
+        let lost = match &state {
+            Some(_) if !fresh.present.hands_over() => {
+                Some("the new build is of plugin-api 1.0, which keeps no state".to_owned())
+            }
+            Some(_) => None,
+            None => supervised.failed_to_save(errors),
+        };
+        let lost = lost.filter(|_| !forced);
         self.end_step(service, "stop", well && lost.is_none(), Some(said));
         let Some(supervised) = self.find(service) else { return };
         let old = supervised.build.clone();
         match lost {
             None => self.try_out(service, *fresh, Some(old), state),
             Some(reason) => {
-                let failure = Failure::new("stop", format!("the state could not be saved: {reason}"))
+                let failure = Failure::new("stop", format!("the state would be lost: {reason}"))
                     .hint(format!("`exphost reload {service} --force` goes on without it"));
                 let identity = fresh.present.library.identity();
                 let attempted = Attempted {
@@ -117,7 +127,7 @@ impl Supervisor {
                 if fresh.is_new_build {
                     self.bury(service, Build { generation: 0, present: fresh.present });
                 }
-                self.restore(service, None, failure, attempted);
+                self.restore(service, state, failure, attempted);
             }
         }
     }
@@ -128,7 +138,7 @@ impl Supervisor {
         service: &str,
         fresh: Fresh,
         old: Option<Build>,
-        state: Option<SavedState>,
+        state: Option<Arc<SavedState>>,
     ) {
         let is_new_build = fresh.is_new_build;
         let replaced = self.take_up(service, fresh);
@@ -176,7 +186,11 @@ impl Supervisor {
             Phase::Trying { settled_at, failure: None, .. } => {
                 *settled_at = Some(now + probation);
                 transaction.end_gap(now);
-                transaction.end_step(service, "start", true, None, now);
+                let fate = transaction.fate.take().map(|fate| match fate {
+                    StateFate::Continued => "goes on with the state".to_owned(),
+                    StateFate::StartedFresh(reason) => format!("started fresh: {reason}"),
+                });
+                transaction.end_step(service, "start", true, fate, now);
                 transaction.begin_step(now);
                 if probation.is_zero() {
                     self.commit(service);
@@ -225,7 +239,8 @@ impl Supervisor {
                 (RunOutcome::Stopped, _) => "it stopped of its own accord".to_owned(),
                 (_, words) => words.unwrap_or_else(|| "it ended without a word".to_owned()),
             };
-            let reason = if ran { format!("it died soon after its start: {reason}") } else { reason };
+            let reason =
+                if ran { format!("it died soon after its start: {reason}") } else { reason };
             Failure::new(if ran { "commit" } else { "start" }, reason)
         });
         self.roll_back(service, failure)
@@ -263,7 +278,7 @@ impl Supervisor {
     fn restore(
         &mut self,
         service: &str,
-        state: Option<SavedState>,
+        state: Option<Arc<SavedState>>,
         failure: Failure,
         attempted: Attempted,
     ) {
@@ -320,7 +335,7 @@ impl Supervisor {
 
 impl Supervised {
     /// Clears the table for the next instance.
-    fn make_ready(&mut self, state: Option<SavedState>) {
+    fn make_ready(&mut self, state: Option<Arc<SavedState>>) {
         self.hosted.renew(state);
         self.life = Life::Waiting;
     }
@@ -332,6 +347,13 @@ impl Supervised {
             let reason = format!("it was not running within {seconds} s; it was in {state}");
             let hint = "`start_timeout` in the table [exphost] says how long it may take";
             *failure = Some(Failure::new("start", reason).hint(hint));
+        }
+    }
+
+    /// What its new instance made of the state that waited for it.
+    pub(super) fn note_state(&mut self, fate: StateFate) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.fate = Some(fate);
         }
     }
 

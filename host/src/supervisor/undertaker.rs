@@ -26,7 +26,8 @@ impl Supervisor {
     /// Lets a generation go that runs no more.
     pub(super) fn bury(&mut self, service: &str, build: Build) {
         let report = self.report.clone();
-        let (service, generation, version) = (service.to_owned(), build.generation, build.version());
+        let (service, generation, version) =
+            (service.to_owned(), build.generation, build.version());
         let for_thread = service.clone();
         let spawned = std::thread::Builder::new().name("undertaker".to_owned()).spawn(move || {
             let unloaded = lay_to_rest(build);

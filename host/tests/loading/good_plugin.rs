@@ -9,7 +9,10 @@ use exphost::message::{Envelope, SocketId};
 use exphost::plugin::host_side::ServiceHost;
 use exphost::plugin::instance::Instance;
 use exphost::plugin::library::RunRequest;
-use plugin_api::abi::{Counter, EnvelopeKind, RunOutcome, SendOutcome, Severity, Step};
+use plugin_api::SavedState;
+use plugin_api::abi::{
+    ConfigOutcome, Counter, EnvelopeKind, Restored, RunOutcome, SendOutcome, Severity, Step,
+};
 use plugin_api::state::{
     HealthStatus, IllegalTransition, Method, ServiceState, StateLog, StateRecord,
 };
@@ -24,7 +27,9 @@ struct NotedHost {
     notes: Mutex<Vec<String>>,
     eventfd: rustix::fd::OwnedFd,
     refuse_sockets: bool,
+    refuse_states: bool,
     panics: bool,
+    state: Mutex<Option<Arc<SavedState>>>,
 }
 
 impl NotedHost {
@@ -36,7 +41,9 @@ impl NotedHost {
             notes: Mutex::default(),
             eventfd: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).expect("one"),
             refuse_sockets: false,
+            refuse_states: false,
             panics: false,
+            state: Mutex::default(),
         }
     }
 
@@ -104,7 +111,7 @@ impl ServiceHost for NotedHost {
     fn mailbox_control(&self) -> Option<EnvelopeKind> {
         let mut waiting = self.waiting.lock().expect("no panic");
         let word = waiting.front().map(|next| next.kind);
-        let word = word.filter(|kind| *kind == EnvelopeKind::Stop);
+        let word = word.filter(|kind| *kind != EnvelopeKind::Message);
         if word.is_some() {
             waiting.pop_front();
         }
@@ -113,7 +120,7 @@ impl ServiceHost for NotedHost {
 
     fn mailbox_take(&self, limit: usize, each: &mut dyn FnMut(Envelope)) {
         let mut waiting = self.waiting.lock().expect("no panic");
-        let messages = waiting.iter().take_while(|next| next.kind != EnvelopeKind::Stop).count();
+        let messages = waiting.iter().take_while(|next| next.kind == EnvelopeKind::Message).count();
         waiting.drain(..limit.min(messages)).for_each(each);
     }
 
@@ -128,6 +135,31 @@ impl ServiceHost for NotedHost {
     fn send(&self, socket: SocketId, topic: &str, payload: &[u8]) -> SendOutcome {
         self.note(format!("send {} {topic} {}", socket.0, String::from_utf8_lossy(payload)));
         SendOutcome::Queued
+    }
+
+    fn take_state(&self) -> Option<Arc<SavedState>> {
+        self.state.lock().expect("no panic").take()
+    }
+
+    fn state_restored(&self, restored: Restored, reason: &str) {
+        self.note(format!("{restored:?} {reason}"));
+    }
+
+    fn keep_state(&self, state: SavedState) -> Result<(), String> {
+        if self.refuse_states {
+            return Err("no room".to_owned());
+        }
+        let SavedState { version, bytes } = state;
+        self.note(format!("keep {version} {}", String::from_utf8_lossy(&bytes)));
+        Ok(())
+    }
+
+    fn take_config(&self) -> Option<Vec<u8>> {
+        Some(b"{\"n\": 1}".to_vec())
+    }
+
+    fn answer_config(&self, outcome: ConfigOutcome, message: &str) {
+        self.note(format!("{outcome:?} {message}"));
     }
 }
 
@@ -210,8 +242,33 @@ fn unknown_codes_are_refused_one_by_one() {
     let host = Arc::new(NotedHost::new(Vec::new()));
     assert_eq!(run(Arc::clone(&host), "bad codes"), RunOutcome::Stopped);
     let notes = host.notes();
-    assert_eq!(notes, ["Error in somewhere: something", "check x Unknown  0"]);
+    assert_eq!(
+        notes,
+        ["Error in somewhere: something", "check x Unknown  0", "RestartWanted unknown"]
+    );
     assert_eq!(host.state().state, ServiceState::Initializing);
+}
+
+/// A host with a state for the fixture, which will be asked to hand over; what it noted of that.
+fn handed_over(version: u32, refuse_states: bool) -> Vec<String> {
+    let waiting =
+        [EnvelopeKind::Config, EnvelopeKind::Handover].map(Envelope::control).into_iter().collect();
+    let state = Arc::new(SavedState { version, bytes: b"abc".to_vec() });
+    let state = Mutex::new(Some(state));
+    let host = Arc::new(NotedHost { refuse_states, state, ..NotedHost::new(waiting) });
+    assert_eq!(run(Arc::clone(&host), "serve"), RunOutcome::Stopped);
+    let sockets = |note: &String| note.starts_with("Publisher") || note.starts_with("check");
+    host.notes().into_iter().filter(|note| !sockets(note)).collect()
+}
+
+#[test]
+fn a_state_crosses_both_ways_and_a_configuration_is_answered() {
+    let refused = "Refused taken true: {\"n\": 1}";
+    assert_eq!(handed_over(1, false), ["Continued ", refused, "keep 1 abcx"]);
+    let fresh = "StartedFresh version 4294967295 means nothing to me";
+    assert_eq!(handed_over(u32::MAX, false), [fresh, refused, "keep 1 x"]);
+    let not_kept = "Error in save_state: no room";
+    assert_eq!(handed_over(1, true), ["Continued ", refused, not_kept]);
 }
 
 #[test]

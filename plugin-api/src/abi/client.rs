@@ -11,10 +11,19 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::{
-    ByteSink, Counter, EnvelopeKind, HostHandle, RawEnvelope, SendOutcome, Severity, Step,
+    ByteSink, ConfigOutcome, Counter, EnvelopeKind, HostHandle, RawEnvelope, Restored, SendOutcome,
+    Severity, Step,
 };
+use crate::handover::SavedState;
 use crate::state::{HealthStatus, IllegalTransition, Method, ServiceState, StateRecord};
 use crate::zmq::SocketSpec;
+
+/// A word of the host's, which may be newer than this side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    Known(EnvelopeKind),
+    Unknown(u8),
+}
 
 /// The host as the plugin's code sees it.
 #[derive(Clone, Copy)]
@@ -97,8 +106,11 @@ impl Host {
             .map_err(std::io::Error::from)
     }
 
-    pub(crate) fn mailbox_control(self) -> Option<EnvelopeKind> {
-        EnvelopeKind::from_code((self.0.vtable.mailbox_control())(self.0.context))
+    pub(crate) fn mailbox_control(self) -> Option<Word> {
+        match (self.0.vtable.mailbox_control())(self.0.context) {
+            u8::MAX => None,
+            code => Some(EnvelopeKind::from_code(code).map_or(Word::Unknown(code), Word::Known)),
+        }
     }
 
     /// The next message. One at a time, so that all that has not been handled is still the host's
@@ -129,5 +141,48 @@ impl Host {
             RSlice::from_slice(payload),
         );
         SendOutcome::from_code(code).unwrap_or(SendOutcome::Closed)
+    }
+
+    /// The state that the instance before left for this one; `None` also from a host that knows
+    /// nothing of states.
+    pub(crate) fn take_state(self) -> Option<SavedState> {
+        let take_state = self.0.vtable.take_state()?;
+        let mut bytes = Vec::new();
+        // SAFETY: the sink goes to one call, which keeps no copy of it.
+        let sink = unsafe { ByteSink::appending_to(&mut bytes) };
+        let version = u32::try_from(take_state(self.0.context, sink)).ok()?;
+        Some(SavedState { version, bytes })
+    }
+
+    pub(crate) fn state_restored(self, restored: Restored, reason: &str) {
+        if let Some(state_restored) = self.0.vtable.state_restored() {
+            state_restored(self.0.context, restored.code(), RStr::from_str(reason));
+        }
+    }
+
+    pub(crate) fn keep_state(self, state: &SavedState) -> Result<(), String> {
+        let Some(keep_state) = self.0.vtable.keep_state() else {
+            return Err("the host is too old to keep a state".to_owned());
+        };
+        let mut reason = Vec::new();
+        // SAFETY: the sink goes to one call, which keeps no copy of it.
+        let sink = unsafe { ByteSink::appending_to(&mut reason) };
+        let bytes = RSlice::from_slice(&state.bytes);
+        let kept = keep_state(self.0.context, state.version, bytes, sink);
+        if kept { Ok(()) } else { Err(String::from_utf8_lossy(&reason).into_owned()) }
+    }
+
+    pub(crate) fn take_config(self) -> Option<Vec<u8>> {
+        let take_config = self.0.vtable.take_config()?;
+        let mut json = Vec::new();
+        // SAFETY: the sink goes to one call, which keeps no copy of it.
+        let sink = unsafe { ByteSink::appending_to(&mut json) };
+        take_config(self.0.context, sink).then_some(json)
+    }
+
+    pub(crate) fn answer_config(self, outcome: ConfigOutcome, message: &str) {
+        if let Some(answer_config) = self.0.vtable.answer_config() {
+            answer_config(self.0.context, outcome.code(), RStr::from_str(message));
+        }
     }
 }

@@ -48,6 +48,33 @@ codes! {
         Stop = 3,
         /// The host's log level changed: ask again which callsites are wanted; no payload.
         LogLevel = 4,
+        /// Like `Stop`, and another instance takes over: what the service keeps is to be given to
+        /// the host. Since 1.1.
+        Handover = 5,
+        /// A new configuration waits in the host. Since 1.1.
+        Config = 6,
+    }
+}
+
+codes! {
+    /// What an instance made of the state that waited for it.
+    Restored {
+        /// It goes on with it.
+        Continued = 0,
+        /// It cannot use it and said that it would rather start fresh.
+        StartedFresh = 1,
+    }
+}
+
+codes! {
+    /// What a service made of a new configuration.
+    ConfigOutcome {
+        /// It works by the new one.
+        Applied = 0,
+        /// It works by the old one, and the new one takes a new instance.
+        RestartWanted = 1,
+        /// It works by the old one, as the new one is no good.
+        Refused = 2,
     }
 }
 

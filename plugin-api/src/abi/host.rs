@@ -53,6 +53,25 @@ pub struct HostVtable {
     /// Sends topic (empty for PUSH) and JSON payload; a [`SendOutcome`](super::SendOutcome) code.
     #[sabi(last_prefix_field)]
     pub send: extern "C" fn(*const (), i32, RStr<'_>, RSlice<'_, u8>) -> u8,
+    /// Takes the state that the instance before left for this one: its bytes go into the sink, its
+    /// version is returned; -1 when there is none. It is there once. Since 1.1.
+    #[sabi(missing_field(option))]
+    pub take_state: extern "C" fn(*const (), ByteSink) -> i64,
+    /// Reports what became of the state that was taken: a [`Restored`](super::Restored) code, and
+    /// in words why it was not used. Since 1.1.
+    #[sabi(missing_field(option))]
+    pub state_restored: extern "C" fn(*const (), u8, RStr<'_>),
+    /// Gives the host the state for the next instance: its version and its bytes. False when the
+    /// host does not keep it, with the reason in the sink. Since 1.1.
+    #[sabi(missing_field(option))]
+    pub keep_state: extern "C" fn(*const (), u32, RSlice<'_, u8>, ByteSink) -> bool,
+    /// Takes the configuration (JSON) that waits, into the sink; false when there is none. Since 1.1.
+    #[sabi(missing_field(option))]
+    pub take_config: extern "C" fn(*const (), ByteSink) -> bool,
+    /// Reports what became of the configuration that was taken: a
+    /// [`ConfigOutcome`](super::ConfigOutcome) code, and in words why it was refused. Since 1.1.
+    #[sabi(missing_field(option))]
+    pub answer_config: extern "C" fn(*const (), u8, RStr<'_>),
 }
 
 /// What a service holds of its host.

@@ -20,11 +20,13 @@ pub mod identity;
 mod module;
 pub mod runner;
 
-pub(crate) use client::Host;
+pub(crate) use client::{Host, Word};
 
 pub use bytes::{ByteSink, HostBytes, RawEnvelope};
 pub(crate) use codes::codes;
-pub use codes::{Counter, EnvelopeKind, RunOutcome, SendOutcome, Severity, Step};
+pub use codes::{
+    ConfigOutcome, Counter, EnvelopeKind, Restored, RunOutcome, SendOutcome, Severity, Step,
+};
 pub use host::{
     CallsiteInfo, FieldKind, HostHandle, HostVtable, HostVtableRef, LogField, LogRecord,
     TransitionReply,

@@ -80,14 +80,7 @@ extern "C" fn check_config<P: Plugin>(config: RSlice<'_, u8>, out: ByteSink) -> 
 }
 
 fn read_config<P: Plugin>(json: &[u8]) -> Result<<P::Service as Service>::Config, ConfigProblem> {
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let key = error.path().to_string();
-        ConfigProblem {
-            key: if key == "." { String::new() } else { key },
-            message: error.inner().to_string(),
-        }
-    })
+    runtime::read_config(json)
 }
 
 extern "C" fn run<P: Plugin>(host: HostHandle, arguments: &RunArguments<'_>) -> u8 {

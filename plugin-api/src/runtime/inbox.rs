@@ -3,8 +3,8 @@
 
 use std::io::{ErrorKind, Read};
 
-use crate::abi::EnvelopeKind;
-use crate::context::{Context, StopReason};
+use crate::abi::{EnvelopeKind, Word};
+use crate::context::Context;
 
 /// Listens until it is cancelled.
 ///
@@ -26,8 +26,19 @@ pub(crate) async fn listen(ctx: Context) -> std::io::Result<()> {
 
 fn obey(ctx: &Context) {
     while let Some(word) = ctx.shared().host.mailbox_control() {
+        let word = match word {
+            Word::Known(word) => word,
+            // A newer host says more; what it says next may be known.
+            Word::Unknown(code) => {
+                tracing::warn!(code, "the host said a word that this plugin-api does not know");
+                continue;
+            }
+        };
         match word {
-            EnvelopeKind::Stop => ctx.begin_stop(StopReason::Host),
+            EnvelopeKind::Stop => ctx.end_by_host(false),
+            EnvelopeKind::Handover => ctx.end_by_host(true),
+            // `serve` looks at it between two handlers; `listen` wakes it.
+            EnvelopeKind::Config => ctx.shared().config_waits.set(true),
             EnvelopeKind::LogLevel => crate::log::level_changed(),
             EnvelopeKind::Message | EnvelopeKind::Task | EnvelopeKind::Result => {
                 tracing::warn!(?word, "the host sent a message as a word of its own; ignored");

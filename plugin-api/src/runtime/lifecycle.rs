@@ -1,17 +1,20 @@
 //! A service's life, from `new` to `stop`, each step reported to the host.
 
 use std::future::Future;
+use std::time::Duration;
 
 use super::guard::guarded;
-use super::inbox;
+use super::{handover, inbox};
 use crate::abi::{RunOutcome, Step};
 use crate::context::{Context, StopReason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::Service;
 use crate::state::{IllegalTransition, Method};
 
-/// The part of the stop timeout that `run` and the tasks may use; the rest is left to `stop`.
+/// The parts of the stop timeout, counted from its beginning: until when `run` and the tasks may go
+/// on, and until when the state must have been saved. What is left then is left to `stop`.
 const RUN_SHARE: f64 = 0.4;
+const SAVE_SHARE: f64 = 0.7;
 
 /// Lives one life and says how it ended.
 pub(crate) async fn live<S: Service>(ctx: Context, config: S::Config) -> RunOutcome {
@@ -32,23 +35,25 @@ pub(crate) async fn live<S: Service>(ctx: Context, config: S::Config) -> RunOutc
 }
 
 async fn phases<S: Service>(ctx: &Context, config: S::Config) -> Result<(), IllegalTransition> {
-    let made = bounded(ctx, Method::New, guarded(S::new(config, ctx))).await;
-    let Some(mut service) = succeeded(ctx, Method::New, made) else {
-        ctx.shared().tasks.end_within(std::time::Duration::ZERO).await;
+    let made = bounded(ctx, Method::New.as_str(), guarded(S::new(config, ctx))).await;
+    let Some(mut service) = succeeded(ctx, Method::New.as_str(), made) else {
+        ctx.shared().tasks.end_within(Duration::ZERO).await;
         return Ok(());
     };
     ctx.transition(Method::New, Step::Complete)?;
 
-    if !ctx.is_stopping() && start(ctx, &mut service).await? {
+    // An instance that is stopped before it took over leaves the state where it is.
+    let took_over = !ctx.is_stopping() && handover::restore(ctx, &mut service).await;
+    if took_over && !ctx.is_stopping() && start(ctx, &mut service).await? {
         run(ctx, &mut service).await?;
     }
-    stop(ctx, service).await
+    stop(ctx, service, took_over).await
 }
 
 async fn start<S: Service>(ctx: &Context, service: &mut S) -> Result<bool, IllegalTransition> {
     ctx.transition(Method::Start, Step::Begin)?;
-    let started = bounded(ctx, Method::Start, guarded(service.start(ctx))).await;
-    if succeeded(ctx, Method::Start, started).is_none() {
+    let started = bounded(ctx, Method::Start.as_str(), guarded(service.start(ctx))).await;
+    if succeeded(ctx, Method::Start.as_str(), started).is_none() {
         return Ok(false);
     }
     ctx.transition(Method::Start, Step::Complete)?;
@@ -58,69 +63,75 @@ async fn start<S: Service>(ctx: &Context, service: &mut S) -> Result<bool, Illeg
 async fn run<S: Service>(ctx: &Context, service: &mut S) -> Result<(), IllegalTransition> {
     ctx.transition(Method::Run, Step::Begin)?;
     ctx.shared().tasks.spawn_waiting(ctx);
-    let ran = bounded(ctx, Method::Run, guarded(service.run(ctx))).await;
-    if succeeded(ctx, Method::Run, ran).is_some() {
+    let ran = bounded(ctx, Method::Run.as_str(), guarded(service.run(ctx))).await;
+    if succeeded(ctx, Method::Run.as_str(), ran).is_some() {
         ctx.begin_stop(StopReason::RunEnded);
     }
     Ok(())
 }
 
-async fn stop<S: Service>(ctx: &Context, mut service: S) -> Result<(), IllegalTransition> {
+async fn stop<S: Service>(
+    ctx: &Context,
+    mut service: S,
+    took_over: bool,
+) -> Result<(), IllegalTransition> {
     ctx.transition(Method::Stop, Step::Begin)?;
-    let grace = ctx.shared().stop_timeout.mul_f64(RUN_SHARE);
-    let late = ctx.shared().tasks.end_within(grace).await;
+    let late = ctx.shared().tasks.end_within(ctx.stop_time_left(RUN_SHARE)).await;
     if !late.is_empty() {
         tracing::warn!(tasks = late.join(", "), "cancelled tasks that did not end by themselves");
     }
-    let limit = ctx.shared().stop_timeout.mul_f64(1.0 - RUN_SHARE);
+    // What a failure left behind is not worth keeping.
+    if took_over && ctx.hands_over() && ctx.outcome() == RunOutcome::Stopped {
+        handover::save(ctx, &mut service, ctx.stop_time_left(SAVE_SHARE)).await;
+    }
+    let limit = ctx.stop_time_left(1.0);
     let stopped = tokio::time::timeout(limit, guarded(service.stop(ctx))).await;
     let stopped = stopped.unwrap_or_else(|_| {
         Err(Error::fatal(format!("stop() did not end within {:.1} s", limit.as_secs_f64())))
     });
-    succeeded(ctx, Method::Stop, stopped);
+    succeeded(ctx, Method::Stop.as_str(), stopped);
     // The service's own drop is author code too.
     let dropped = guarded(async move {
         drop(service);
         Ok(())
     });
-    succeeded(ctx, Method::Stop, dropped.await);
+    succeeded(ctx, Method::Stop.as_str(), dropped.await);
     ctx.transition(Method::Stop, Step::Complete)?;
     Ok(())
 }
 
 /// Awaits a phase; once the service is to stop, it has a share of the stop timeout left.
-async fn bounded<T>(
+pub(super) async fn bounded<T>(
     ctx: &Context,
-    method: Method,
+    place: &str,
     phase: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let grace = ctx.shared().stop_timeout.mul_f64(RUN_SHARE);
     tokio::pin!(phase);
     tokio::select! {
         biased;
         result = &mut phase => return result,
         () = ctx.stopping() => {}
     }
+    let grace = ctx.stop_time_left(RUN_SHARE);
     tokio::time::timeout(grace, phase).await.unwrap_or_else(|_| {
         let grace = grace.as_secs_f64();
         Err(Error::new(format!(
-            "{}() went on for {grace:.1} s after the stop was asked for, and was cancelled",
-            method.as_str()
+            "{place}() went on for {grace:.1} s after the stop was asked for, and was cancelled"
         )))
     })
 }
 
 /// The value of a phase, or `None` with its error recorded and the service on its way to stop.
-fn succeeded<T>(ctx: &Context, method: Method, result: Result<T>) -> Option<T> {
+pub(super) fn succeeded<T>(ctx: &Context, place: &str, result: Result<T>) -> Option<T> {
     let error = match result {
         Ok(value) => return Some(value),
         Err(error) => error,
     };
-    let recorded_already = method == Method::Run
+    let recorded_already = place == Method::Run.as_str()
         && error.kind() == ErrorKind::Panicked
         && ctx.outcome() != RunOutcome::Stopped;
     if !recorded_already {
-        ctx.record(&error, method.as_str());
+        ctx.record(&error, place);
         ctx.worsen(RunOutcome::Failed);
     }
     ctx.begin_stop(StopReason::FatalError);

@@ -1,10 +1,14 @@
 //! Runs one instance: the plugin's own tokio runtime, and a service's life on it.
 
+mod config;
 mod guard;
+mod handover;
 mod inbox;
 mod lifecycle;
 mod serve;
 mod tasks;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -13,6 +17,7 @@ use crate::context::Context;
 use crate::manifest::ConfigProblem;
 use crate::service::Service;
 
+pub(crate) use config::read_config;
 pub(crate) use guard::panic_message;
 pub(crate) use serve::serve;
 pub(crate) use tasks::Tasks;
@@ -58,7 +63,7 @@ pub(crate) fn run<S: Service>(
     let config = match config() {
         Ok(config) => config,
         Err(problem) => {
-            return fail(format!("configuration: {}: {}", problem.key, problem.message));
+            return fail(format!("configuration: {}", config::in_words(&problem)));
         }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::guard::guarded;
+use super::handover::reconfigure;
 use crate::abi::Counter;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,6 +23,7 @@ pub(crate) async fn serve<S: Service>(ctx: &Context, service: &mut S) -> Result<
     let stopping = ctx.stopping();
     tokio::pin!(stopping);
     while !ctx.is_stopping() {
+        reconfigure(ctx, service).await?;
         shared.tasks.spawn_waiting(ctx);
         ticker.follow(shared.tick.get());
         if shared.tasks.all_ended() && !shared.listens.get() && shared.tick.get().is_none() {
@@ -44,6 +46,9 @@ async fn handle_burst<S: Service>(ctx: &Context, service: &mut S) -> Result<bool
     for _ in 0..BURST {
         if ctx.is_stopping() {
             return Ok(false);
+        }
+        if ctx.shared().config_waits.get() {
+            return Ok(true);
         }
         let Some(raw) = ctx.shared().host.mailbox_take() else { return Ok(false) };
         // The host has found the parts already, so a frame without them does not come.

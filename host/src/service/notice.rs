@@ -1,0 +1,20 @@
+//! What a service's thread tells the supervisor.
+
+use plugin_api::state::StateRecord;
+
+use super::handover::{ConfigAnswer, StateFate};
+
+/// Something that the supervisor has to hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The service has entered a state.
+    Entered(StateRecord),
+    /// The instance has dealt with the state that waited for it. Comes before it is STARTING; there
+    /// is none when no state waited, and when the state was refused, which ends the instance.
+    StateDealtWith(StateFate),
+    /// The service has looked at the configuration that was offered to it.
+    Config(ConfigAnswer),
+}
+
+/// Called with the service's name and every notice, on the service's thread; it must be quick.
+pub type Listener = Box<dyn Fn(&str, Notice) + Send + Sync>;
