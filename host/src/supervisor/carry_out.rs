@@ -12,7 +12,6 @@ use super::status::{LastError, ServiceStatus, Status};
 use super::supervised::{Life, Supervised};
 use super::transaction::{Because, Wish};
 use crate::config::nearest::known_names;
-use crate::logging;
 
 impl Supervisor {
     pub(super) fn carry_out(&mut self, order: Order) {
@@ -160,14 +159,14 @@ impl Supervised {
         }
     }
 
-    pub(super) fn say_how_it_ended(&self, outcome: RunOutcome, state: ServiceState) {
+    /// To the host's own log: the service's ends with its last state.
+    pub(super) fn say_how_it_ended(&self, outcome: RunOutcome, state: ServiceState, asked: bool) {
         let service = self.name();
-        let _scope = logging::service_scope(service);
         if outcome != RunOutcome::Stopped {
             let reason = self.last_words().unwrap_or_default();
             tracing::error!(service, %state, reason, "service failed");
-        } else if !self.to_rest {
-            tracing::debug!(service, "service ended");
+        } else if !asked {
+            tracing::info!(service, "service ended by itself");
         }
         let counted = self.hosted.count_up();
         tracing::info!(

@@ -259,8 +259,9 @@ impl Supervisor {
         if self.goes_on_after_end(service, outcome) {
             return;
         }
+        let stopping = self.stopping.is_some();
         let Some(supervised) = self.find(service) else { return };
-        supervised.say_how_it_ended(outcome, state);
+        supervised.say_how_it_ended(outcome, state, stopping || supervised.to_rest);
         supervised.hosted.sockets().close_all(service);
         supervised.rest_if_ordered();
         self.after_an_end();
