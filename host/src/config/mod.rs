@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 use plugin_api::manifest::{ConfigProblem, Manifest};
 use serde_json::{Map, Value};
 
-pub use directives::Directives;
+pub use directives::{Directives, Unload};
 pub use endpoints::Endpoint;
 pub use layers::{Layers, Override, overrides_of_no_service};
 pub use origin::{Origin, Origins, Part, Position};
