@@ -131,8 +131,8 @@ fn host(
 }
 
 fn reload_terms(prepared: &Prepared, stay: bool) -> ReloadTerms {
-    let _ = prepared;
-    ReloadTerms { probation: Duration::from_millis(500), max_kept: 200, stay }
+    let reload = &prepared.settings.reload;
+    ReloadTerms { probation: reload.probation, max_kept: reload.max_kept, stay }
 }
 
 fn conclude(verdict: &Verdict) -> Exit {

@@ -27,17 +27,17 @@ pub struct Directives {
     pub start_timeout: Option<Duration>,
     /// How long the service may take to stop.
     pub stop_timeout: Option<Duration>,
-    /// What becomes of old generations of its plugin.
+    /// What becomes of a build of it that another one has taken the place of.
     pub unload: Unload,
 }
 
-/// What becomes of the library of an old generation.
+/// What becomes of a plugin's code when another build has taken its place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unload {
-    /// It is closed when nothing of it can be in use any more.
+    /// It is unloaded once nothing of it can run any more, and kept otherwise.
     #[default]
     Auto,
-    /// It stays mapped.
+    /// It stays mapped: for a plugin with a library in it that cannot bear to be unloaded.
     Never,
 }
 
@@ -56,8 +56,7 @@ impl Default for Directives {
 }
 
 /// Directives with names that are settled and of whose values only these are built yet.
-const NOT_YET: [(&str, &[&str]); 3] =
-    [("restart", &["never"]), ("isolation", &["none", "thread"]), ("unload", &["never"])];
+const NOT_YET: [(&str, &[&str]); 2] = [("restart", &["never"]), ("isolation", &["none", "thread"])];
 
 /// The longest timeout, in seconds: a day.
 pub const LONGEST_TIMEOUT: u64 = 86_400;
@@ -108,7 +107,10 @@ impl Directives {
             depends_on: depends_on.into_iter().filter(|name| name != service).collect(),
             start_timeout: table.get("start_timeout").and_then(duration),
             stop_timeout: table.get("stop_timeout").and_then(duration),
-            unload: Unload::Auto,
+            unload: match table.get("unload").and_then(Value::as_str) {
+                Some("never") => Unload::Never,
+                _ => Unload::Auto,
+            },
         };
         (directives, problems)
     }
@@ -146,7 +148,7 @@ fn schema() -> Value {
                 "description": "Names of services that are started before this one"},
             "restart": {"type": "string"},
             "isolation": {"type": "string"},
-            "unload": {"type": "string"},
+            "unload": {"enum": ["auto", "never"]},
             "start_timeout": timeout_schema("Seconds the service may take to start"),
             "stop_timeout": timeout_schema("Seconds the service may take to stop"),
         },

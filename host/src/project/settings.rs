@@ -22,6 +22,10 @@ pub struct HostSettings {
     pub log: LogSettings,
     /// Messages and their queues.
     pub bus: BusSettings,
+    /// How the host is talked to while it runs.
+    pub control: ControlSettings,
+    /// How a new build takes the place of a running one.
+    pub reload: ReloadSettings,
     /// What services have that do not say otherwise.
     pub defaults: ServiceDefaults,
 }
@@ -76,6 +80,40 @@ pub struct BusSettings {
     pub outbox_bytes: Option<usize>,
 }
 
+/// `[control]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControlSettings {
+    /// The socket that the host listens on; one of its own for each project if not given.
+    pub socket: Option<PathBuf>,
+}
+
+/// `[reload]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// Whether files are watched; in development they are, in production only if this says so.
+    pub watch: Option<bool>,
+    /// How long a file must have been left alone before it is looked at.
+    pub settle: Duration,
+    /// How often the folders are looked through, for what the system does not tell of.
+    pub rescan: Duration,
+    /// How long a new build must have run before the old one is let go.
+    pub probation: Duration,
+    /// How many old builds may stay mapped because they could not be unloaded.
+    pub max_kept: usize,
+}
+
+impl Default for ReloadSettings {
+    fn default() -> Self {
+        Self {
+            watch: None,
+            settle: Duration::from_millis(250),
+            rescan: Duration::from_secs(1),
+            probation: Duration::from_millis(500),
+            max_kept: 200,
+        }
+    }
+}
+
 /// `[defaults]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceDefaults {
@@ -95,7 +133,7 @@ impl Default for ServiceDefaults {
 pub const LEVELS: [&str; 7] = ["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"];
 
 /// Tables with names that are settled and that are not built yet.
-const NOT_YET: [&str; 3] = ["control", "http", "reload"];
+const NOT_YET: [&str; 1] = ["http"];
 
 impl HostSettings {
     /// Reads the `exphost.toml` of the folders, the first of which has the last word. Without any,
@@ -141,16 +179,37 @@ impl HostSettings {
         log.directory = log.directory.map(|it| beside(&it, &["log", "directory"], origins));
         let mut bus: BusSettings = serde_json::from_value(table("bus")).unwrap_or_default();
         bus.linger = seconds(&table("bus"), "linger");
+        let socket = value.pointer("/control/socket").and_then(Value::as_str).map(Path::new);
         let plugins_dir = value.get("plugins_dir").and_then(Value::as_str).map(Path::new);
         let (given, usual) = (table("defaults"), ServiceDefaults::default());
         Self {
             plugins_dir: plugins_dir.map(|it| beside(it, &["plugins_dir"], origins)),
             log,
             bus,
+            control: ControlSettings {
+                socket: socket.map(|it| beside(it, &["control", "socket"], origins)),
+            },
+            reload: ReloadSettings::of_table(&table("reload")),
             defaults: ServiceDefaults {
                 start_timeout: seconds(&given, "start_timeout").unwrap_or(usual.start_timeout),
                 stop_timeout: seconds(&given, "stop_timeout").unwrap_or(usual.stop_timeout),
             },
+        }
+    }
+}
+
+impl ReloadSettings {
+    /// The settings in a table that fits the schema.
+    fn of_table(table: &Value) -> Self {
+        let usual = Self::default();
+        let seconds = |key: &str, usual| table.get(key).and_then(duration).unwrap_or(usual);
+        let max_kept = table.get("max_kept").and_then(Value::as_u64);
+        Self {
+            watch: table.get("watch").and_then(Value::as_bool),
+            settle: seconds("settle", usual.settle),
+            rescan: seconds("rescan", usual.rescan),
+            probation: seconds("probation", usual.probation),
+            max_kept: max_kept.and_then(|it| it.try_into().ok()).unwrap_or(usual.max_kept),
         }
     }
 }
@@ -189,6 +248,7 @@ fn upper_case_levels(value: &mut Value) {
 }
 
 fn schema() -> Value {
+    let seconds = |least: Value, most: u64, description: &str| json!({"type": "number", "minimum": least, "maximum": most, "description": description});
     let whole = |least: u64, most: u64, description: &str| json!({"type": "integer", "minimum": least, "maximum": most, "description": description});
     let table = |properties: Value| json!({"type": "object", "properties": properties, "additionalProperties": false});
     const MANY: u64 = u32::MAX as u64;
@@ -207,12 +267,22 @@ fn schema() -> Value {
             "io_threads": whole(1, 64, "Threads of ZeroMQ itself"),
             "max_message_size": whole(1, HUGE, "Bytes of the longest message that is taken in"),
             "high_water_mark": whole(0, 0x7fff_ffff, "Messages that wait at a socket; 0 for no limit"),
-            "linger": {"type": "number", "minimum": 0, "maximum": 3600,
-                "description": "Seconds that unsent messages are kept when the host stops"},
+            "linger": seconds(json!(0), 3600, "Seconds that unsent messages are kept when the host stops"),
             "mailbox_messages": whole(1, MANY, "Messages that wait for a service"),
             "mailbox_bytes": whole(1, HUGE, "Bytes that wait for a service"),
             "outbox_messages": whole(1, MANY, "Messages of services that wait for the bus"),
             "outbox_bytes": whole(1, HUGE, "Bytes of services that wait for the bus"),
+        })),
+        "control": table(json!({
+            "socket": {"type": "string", "minLength": 1,
+                "description": "The socket that the host listens on, as seen from this file"},
+        })),
+        "reload": table(json!({
+            "watch": {"type": "boolean"},
+            "settle": seconds(json!(0.01), 60, "Seconds a file must have been left alone before it is looked at"),
+            "rescan": seconds(json!(0.05), 3600, "Seconds between two looks through the folders"),
+            "probation": seconds(json!(0), 3600, "Seconds a new build must have run before the old one is let go"),
+            "max_kept": whole(1, MANY, "Old builds that may stay mapped"),
         })),
         "defaults": table(json!({
             "start_timeout": timeout_schema("Seconds a service may take to start"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::settings::{BusSettings, LogFormat};
+use super::settings::{BusSettings, ControlSettings, LogFormat, ReloadSettings};
 use super::*;
 
 /// A folder of projects with these files; a name that ends in `/` is a folder.
@@ -269,7 +269,7 @@ fn mistakes_in_the_hosts_file_are_told_all_at_once() {
         &told(&directory, &read(&directory, "p", &[]).problems),
         &[
             "projects/p/exphost.toml:10:2: error: http: [http] is not available in this version of exphost\n  hint: remove the table",
-            "projects/p/exphost.toml:1:1: error: plugin_dir: unknown key `plugin_dir`\n  hint: did you mean `plugins_dir`? Known keys: bus, defaults, log, plugins_dir",
+            "projects/p/exphost.toml:1:1: error: plugin_dir: unknown key `plugin_dir`\n  hint: did you mean `plugins_dir`? Known keys: bus, control, defaults, log, plugins_dir, reload",
             "projects/p/exphost.toml:3:9: error: log.level: must be `TRACE`, `DEBUG`, `INFO`, `WARN`, `WARNING`, `ERROR` or `CRITICAL`, is `loud`",
             "projects/p/exphost.toml:4:10: error: log.format: must be `text` or `json`, is `xml`",
             "projects/p/exphost.toml:6:14: error: bus.io_threads: must be at least 1, is 0\n  hint: use 1 to 64 (Threads of ZeroMQ itself)",
@@ -286,6 +286,68 @@ fn mistakes_in_the_hosts_file_are_told_all_at_once() {
         ],
     );
     assert_eq!(variant.settings, HostSettings::default());
+}
+
+#[test]
+fn reloading_and_the_control_socket_are_set_in_the_hosts_file() {
+    let directory = projects(&[
+        (
+            "p/exphost.toml",
+            "[reload]\nwatch = true\nsettle = 1\nrescan = 2.5\nprobation = 0\nmax_kept = 3\n\
+             [control]\nsocket = \"../run/p.sock\"\n",
+        ),
+        ("p/v/exphost.toml", "[reload]\nwatch = false\n[control]\nsocket = \"/run/v.sock\"\n"),
+        ("empty/", ""),
+    ]);
+    let settings = |name: &str| {
+        let project = read(&directory, name, &[]);
+        assert_eq!(told(&directory, &project.problems), [] as [&str; 0]);
+        project.settings
+    };
+    let given = ReloadSettings {
+        watch: Some(true),
+        settle: Duration::from_secs(1),
+        rescan: Duration::from_millis(2500),
+        probation: Duration::ZERO,
+        max_kept: 3,
+    };
+    let plain = settings("p");
+    assert_eq!(plain.reload, given);
+    let socket = directory.path().join("projects/p/../run/p.sock");
+    assert_eq!(plain.control, ControlSettings { socket: Some(socket) });
+
+    let variant = settings("p/v");
+    assert_eq!(variant.reload, ReloadSettings { watch: Some(false), ..given });
+    assert_eq!(variant.control, ControlSettings { socket: Some("/run/v.sock".into()) });
+
+    let usual = settings("empty").reload;
+    assert_eq!((usual.watch, usual.max_kept), (None, 200));
+    assert_eq!(
+        [usual.settle, usual.rescan, usual.probation].map(|it| it.as_secs_f64()),
+        [0.25, 1.0, 0.5]
+    );
+}
+
+#[test]
+fn mistakes_about_reloading_are_told() {
+    let directory = projects(&[(
+        "p/exphost.toml",
+        "[reload]\nwatch = \"yes\"\nsettle = 0\nrescan = 1e300\nprobation = -1\nmax_kept = 0\n\
+         setle = 1\n[control]\nsocket = \"\"\nport = 80\n",
+    )]);
+    assert_told(
+        &told(&directory, &read(&directory, "p", &[]).problems),
+        &[
+            "projects/p/exphost.toml:2:9: error: reload.watch: expected true or false, found text\n  hint: write true or false, without quotes",
+            "projects/p/exphost.toml:3:10: error: reload.settle: must be at least 0.01, is 0\n  hint: use 0.01 to 60 (Seconds a file must have been left alone before it is looked at)",
+            "projects/p/exphost.toml:4:10: error: reload.rescan: must be at most 3600, is 1e+300\n  hint: use 0.05 to 3600 (Seconds between two looks through the folders)",
+            "projects/p/exphost.toml:5:13: error: reload.probation: must be at least 0, is -1\n  hint: use 0 to 3600 (Seconds a new build must have run before the old one is let go)",
+            "projects/p/exphost.toml:6:12: error: reload.max_kept: must be at least 1, is 0\n  hint: use 1 to 4294967295 (Old builds that may stay mapped)",
+            "projects/p/exphost.toml:7:1: error: reload.setle: unknown key `setle`\n  hint: did you mean `settle`? Known keys: max_kept, probation, rescan, settle, watch",
+            "projects/p/exphost.toml:9:10: error: control.socket: must not be empty\n  hint: The socket that the host listens on, as seen from this file",
+            "projects/p/exphost.toml:10:1: error: control.port: unknown key `port`\n  hint: known keys: socket",
+        ],
+    );
 }
 
 fn order_of(services: &[(&str, &str)]) -> Result<Vec<String>, Vec<String>> {

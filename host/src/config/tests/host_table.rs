@@ -16,13 +16,21 @@ fn check_directives(toml: &str, expected: &[&str]) {
 fn the_hosts_table_is_read_and_refused_like_the_rest() {
     let file = read(
         "[exphost]\nplugin = \"p\"\nversion = \">=1.2, <2\"\nenabled = false\n\
-         depends_on = [\"a\", \"b\"]\nstop_timeout = 0.5\nrestart = \"never\"\nisolation = \"none\"\n",
+         depends_on = [\"a\", \"b\"]\nstop_timeout = 0.5\nrestart = \"never\"\nisolation = \"none\"\n\
+         unload = \"never\"\n",
     );
     assert_eq!(file.problems, []);
     assert_eq!(file.plugin(), "p");
     assert!(!file.directives.enabled && file.is_for_host && file.table.is_empty());
     assert_eq!(file.directives.depends_on, ["a", "b"]);
     assert_eq!(file.directives.stop_timeout, Some(std::time::Duration::from_millis(500)));
+    assert_eq!(file.directives.unload, Unload::Never);
+    assert_eq!(read("[exphost]\nunload = \"auto\"\n").directives.unload, Unload::Auto);
+    assert_eq!(read("").directives.unload, Unload::Auto);
+    check_directives(
+        "[exphost]\nunload = \"always\"\n",
+        &["core.toml:2:10: error: exphost.unload: must be `auto` or `never`, is `always`"],
+    );
     check_directives(
         "[exphost]\nrestart = \"always\"\nisolation = \"process\"\n",
         &[
