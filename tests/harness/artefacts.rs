@@ -11,8 +11,9 @@ use super::repository;
 /// The plugins of the repository.
 pub const PLUGINS: [&str; 3] = ["heartbeat", "core", "chronicle"];
 
-const FIXTURES: [&str; 7] = [
+const FIXTURES: [&str; 8] = [
     "fixture-bare",
+    "fixture-changeling",
     "fixture-chatter",
     "fixture-counter",
     "fixture-faults",

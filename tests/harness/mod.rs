@@ -9,6 +9,7 @@
 #![allow(clippy::print_stderr, reason = "tests speak to whoever runs them")]
 
 pub mod artefacts;
+pub mod changeling;
 pub mod host;
 pub mod lines;
 pub mod peers;

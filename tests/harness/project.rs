@@ -130,6 +130,20 @@ impl Project {
         (output.status.code().unwrap_or(-1), document)
     }
 
+    /// Runs a command with `--json` that prints one object a line: its exit code and the objects.
+    pub fn json_lines(&self, arguments: &[&str]) -> (i32, Vec<Value>) {
+        let output = self.command(arguments.iter().copied().chain(["--json"])).output();
+        let output = output.expect("the binary can be started");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let object = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+        };
+        let objects: Vec<Value> = stdout.lines().map(object).collect();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!objects.is_empty(), "{arguments:?} printed nothing; it said: {stderr}");
+        (output.status.code().unwrap_or(-1), objects)
+    }
+
     /// Starts the host.
     pub fn start(self) -> Host {
         self.start_with(&[])

@@ -12,6 +12,7 @@ mod faults;
 mod hangs;
 mod logs;
 mod readme;
+mod reload;
 mod run;
 mod sockets;
 mod throughput;

@@ -1,0 +1,299 @@
+//! Hot reload: a new build takes over, a bad one does not, and what the service knew survives.
+
+use serde_json::{Value, json};
+
+use crate::harness::changeling::Build;
+use crate::harness::free_port;
+use crate::harness::host::Host;
+use crate::harness::peers::{Publisher, Subscriber};
+use crate::harness::project::Project;
+use crate::harness::variants::{self, Variant};
+use crate::sockets::{publisher, subscriber};
+
+const GOOD: Build = Build::good(700, "one");
+
+/// A running changeling, whoever sends it numbers, and whoever hears its reports.
+pub(crate) struct Changeling {
+    pub(crate) host: Host,
+    numbers: Publisher,
+    reports: Subscriber,
+    next: u64,
+}
+
+impl Changeling {
+    /// `more` is put into the host's `exphost.toml`.
+    pub(crate) fn start(more: &str) -> Self {
+        let (port, mut numbers) = (free_port(), Publisher::bind());
+        let toml = publisher(port) + &subscriber(numbers.port(), &["number", "report"]);
+        let project = Project::new()
+            .config("exphost", format!("[reload]\nprobation = 0.2\n{more}"))
+            .config("changeling", toml + &Build::directive() + "start_timeout = 2\n");
+        GOOD.install(&project.plugins());
+        let host = project.start();
+        host.wait_until_running("changeling");
+        numbers.wait_for_subscriptions(&["number", "report"]);
+        let mut reports = Subscriber::connect(port, &["tally"]);
+        numbers.ask_until_answered(&mut reports, "report", &json!({}), "tally");
+        Self { host, numbers, reports, next: 0 }
+    }
+
+    pub(crate) fn send_numbers(&mut self, count: u64) {
+        for n in self.next..self.next + count {
+            self.numbers.send("number", &json!({"n": n}));
+        }
+        self.next += count;
+    }
+
+    /// The next report, once it says that all numbers have come in.
+    pub(crate) fn report(&mut self) -> Value {
+        self.numbers.send("report", &json!({}));
+        let sent = self.next;
+        self.reports.wait_for(|_, report| report["tally"]["count"] == sent)
+    }
+
+    pub(crate) fn install(&self, build: Build) {
+        build.install(&self.host.project().plugins());
+    }
+
+    /// `exphost reload changeling --json`: the exit code and the reports, the verdict last.
+    pub(crate) fn reload(&self, more: &[&str]) -> (i32, Vec<Value>) {
+        let arguments = ["reload", "changeling"].iter().chain(more).copied().collect::<Vec<_>>();
+        self.host.project().json_lines(&arguments)
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        let (code, status) = self.host.project().json(&["status"]);
+        assert_eq!(code, 0);
+        status["services"][0].clone()
+    }
+}
+
+/// By hand only, so that it is the test that says when.
+const BY_HAND: &str = "watch = false\n";
+
+#[test]
+fn a_new_build_takes_over_with_the_state_and_nothing_lost() {
+    let mut changeling = Changeling::start(BY_HAND);
+    changeling.send_numbers(100);
+    assert_eq!(changeling.report()["build"], "one");
+    changeling.install(Build::good(701, "two"));
+    changeling.send_numbers(100);
+    let (code, reports) = changeling.reload(&[]);
+    assert_eq!(code, 0, "{reports:#?}");
+    let steps: Vec<_> = reports.iter().filter_map(|it| it["step"].as_str()).collect();
+    let expected = ["identify", "stage", "probe", "config", "load", "stop", "start", "commit"];
+    assert_eq!(steps, expected, "{reports:#?}");
+    let verdict = reports.last().expect("a verdict");
+    assert_eq!(verdict["verdict"], "reloaded");
+    assert_eq!((&verdict["from"], &verdict["to"]), (&json!("7.70.700"), &json!("7.70.701")));
+    changeling.send_numbers(100);
+    let report = changeling.report();
+    assert_eq!(report["build"], "two");
+    assert_eq!(report["tally"], json!({"count": 300, "last": 299, "breaks": 0, "instances": 2}));
+    let status = changeling.status();
+    assert_eq!((&status["version"], &status["generation"]), (&json!("7.70.701"), &json!(2)));
+    assert_eq!((&status["state"], &status["pending"]), (&json!("running"), &Value::Null));
+    assert_eq!(changeling.host.stop().0, Some(0));
+}
+
+/// A bad build, the verdict, the step that is named, and a part of the reason.
+const BAD: [(&str, &str, &str, &str); 8] = [
+    ("abort in probe", "refused", "probe", "SIGABRT"),
+    ("picky", "refused", "config", "20 is more than this build takes"),
+    ("panic in new", "rolled_back", "start", "new: panicked: this build panics in new"),
+    ("panic in restore", "rolled_back", "start", "restore_state: panicked"),
+    ("refuse state", "rolled_back", "start", "restore_state: this build cannot read it"),
+    ("panic in start", "rolled_back", "start", "start: panicked: this build panics in start"),
+    ("error in start", "rolled_back", "start", "start: this build cannot start"),
+    ("die soon", "rolled_back", "commit", "dies soon after its start"),
+];
+
+#[test]
+fn a_bad_build_leaves_the_old_one_running_with_its_state() {
+    let mut changeling = Changeling::start(BY_HAND);
+    for (number, (behaviour, verdict, step, reason)) in BAD.into_iter().enumerate() {
+        let patch = 710 + u16::try_from(number).expect("a few");
+        let bad = Build::behaving(patch, behaviour);
+        changeling.install(bad);
+        changeling.send_numbers(50);
+        let (code, reports) = changeling.reload(&[]);
+        assert_eq!(code, 1, "{behaviour}: {reports:#?}");
+        let last = reports.last().expect("a verdict");
+        assert_eq!(last["verdict"], verdict, "{behaviour}: {reports:#?}");
+        assert_eq!(last["to"], bad.version(), "{behaviour}");
+        let said = last["reason"].as_str().expect("a reason");
+        assert!(said.contains(reason), "{behaviour}: {said}");
+        let failed = reports.iter().find(|it| it["ok"] == false).expect("a step that failed");
+        assert_eq!(failed["step"], step, "{behaviour}: {reports:#?}");
+        let status = changeling.status();
+        assert_eq!(status["version"], GOOD.version(), "{behaviour}");
+        assert_eq!(status["state"], "running", "{behaviour}");
+        assert_eq!(status["pending"]["version"], bad.version(), "{behaviour}");
+        assert_eq!(status["pending"]["step"], step, "{behaviour}");
+        assert_eq!(status["health"], "warning", "{behaviour}");
+        changeling.send_numbers(50);
+        let report = changeling.report();
+        assert_eq!((&report["build"], &report["tally"]["breaks"]), (&json!("one"), &json!(0)));
+    }
+    // The next good one clears it all.
+    changeling.install(Build::good(800, "two"));
+    assert_eq!(changeling.reload(&[]).0, 0);
+    let status = changeling.status();
+    assert_eq!((&status["pending"], &status["health"]), (&Value::Null, &json!("unknown")));
+    assert_eq!(changeling.host.stop().0, Some(0));
+}
+
+#[test]
+fn a_build_that_hangs_in_start_is_given_up_and_the_old_one_is_back() {
+    for behaviour in ["pending in start", "hang in start"] {
+        let mut changeling = Changeling::start(BY_HAND);
+        changeling.send_numbers(10);
+        changeling.install(Build::behaving(711, behaviour));
+        let (code, reports) = changeling.reload(&[]);
+        assert_eq!(code, 1, "{reports:#?}");
+        let last = reports.last().expect("a verdict");
+        assert_eq!(last["verdict"], "rolled_back", "{reports:#?}");
+        let said = last["reason"].as_str().expect("a reason");
+        assert!(said.contains("not running within 2 s"), "{said}");
+        changeling.send_numbers(10);
+        let report = changeling.report();
+        assert_eq!((&report["build"], &report["tally"]["breaks"]), (&json!("one"), &json!(0)));
+        let kept = changeling.status()["kept"].clone();
+        if behaviour == "hang in start" {
+            assert!(said.contains("was left behind"), "{said}");
+            assert_eq!(kept[0]["version"], "7.70.711", "{kept}");
+        } else {
+            assert_eq!(kept, json!([]));
+        }
+    }
+}
+
+#[test]
+fn another_abi_is_refused_and_named() {
+    let (port, commands) = (free_port(), Publisher::bind());
+    let toml = publisher(port) + &subscriber(commands.port(), &["commands"]);
+    let host = Project::new()
+        .config("exphost", "[reload]\nwatch = false\n")
+        .service("minimal", "fixture-minimal", toml)
+        .start();
+    host.wait_until_running("minimal");
+    for (variant, reason) in [
+        (Variant::OtherLayout, "its types differ from this host's"),
+        (Variant::NewerMinor, "newer than this host's"),
+        (Variant::OtherMajor, "another major version"),
+        (Variant::PanicAbort, "a panic in it would kill the host"),
+    ] {
+        let file = host.project().plugins().join("libfixture_minimal.so");
+        std::fs::copy(variants::library(variant), file).expect("copied");
+        let (code, reports) = host.project().json_lines(&["reload", "minimal"]);
+        assert_eq!(code, 1, "{reports:#?}");
+        let last = reports.last().expect("a verdict");
+        assert_eq!(last["verdict"], "refused", "{reports:#?}");
+        let said = last["reason"].as_str().expect("a reason");
+        assert!(said.contains(reason), "{variant:?}: {said}");
+        let (_, status) = host.project().json(&["status"]);
+        assert_eq!(status["services"][0]["state"], "running");
+    }
+}
+
+#[test]
+fn an_author_may_choose_to_start_fresh() {
+    let mut changeling = Changeling::start(BY_HAND);
+    changeling.send_numbers(10);
+    changeling.install(Build { patch: 701, name: "two", behaviour: "start fresh" });
+    let (code, reports) = changeling.reload(&[]);
+    assert_eq!(code, 0, "{reports:#?}");
+    let start = reports.iter().find(|it| it["step"] == "start").expect("a step");
+    let said = start["detail"].as_str().expect("said");
+    assert!(said.contains("started fresh: this build would rather not"), "{said}");
+    assert_eq!(changeling.status()["version"], "7.70.701");
+}
+
+#[test]
+fn a_state_that_cannot_be_saved_is_not_lost_unless_forced() {
+    let mut changeling = Changeling::start(BY_HAND);
+    changeling.install(Build { patch: 701, name: "two", behaviour: "no save" });
+    assert_eq!(changeling.reload(&[]).0, 0);
+    changeling.send_numbers(10);
+    changeling.install(Build::good(702, "tri"));
+    let (code, reports) = changeling.reload(&[]);
+    assert_eq!(code, 1, "{reports:#?}");
+    let last = reports.last().expect("a verdict");
+    assert_eq!(last["verdict"], "rolled_back");
+    let said = last["reason"].as_str().expect("a reason");
+    assert!(said.contains("this build cannot save"), "{said}");
+    assert_eq!(changeling.status()["version"], "7.70.701");
+    let (code, reports) = changeling.reload(&["--force"]);
+    assert_eq!(code, 0, "{reports:#?}");
+    assert_eq!(changeling.status()["version"], "7.70.702");
+}
+
+#[test]
+fn a_lower_version_needs_force() {
+    let changeling = Changeling::start(BY_HAND);
+    changeling.install(Build::good(699, "two"));
+    let (code, reports) = changeling.reload(&[]);
+    assert_eq!(code, 1);
+    let last = reports.last().expect("a verdict");
+    assert_eq!(last["reason"], "7.70.699 is lower than 7.70.700");
+    assert!(last["hint"].as_str().is_some_and(|hint| hint.contains("--force")));
+    let (code, reports) = changeling.reload(&["--force"]);
+    assert_eq!(code, 0, "{reports:#?}");
+    assert_eq!(changeling.status()["version"], "7.70.699");
+}
+
+#[test]
+fn a_watched_file_is_enough() {
+    let mut changeling = Changeling::start("watch = true\nsettle = 0.05\n");
+    changeling.send_numbers(10);
+    changeling.install(Build::good(701, "two"));
+    changeling.host.wait_for_log(&["changeling", "reloaded", "7.70.701"]);
+    changeling.send_numbers(10);
+    let report = changeling.report();
+    assert_eq!((&report["build"], &report["tally"]["breaks"]), (&json!("two"), &json!(0)));
+    // The refusal of a bad one is told once, and its like is not tried again.
+    changeling.install(Build::behaving(702, "panic in start"));
+    changeling.host.wait_for_log(&["changeling", "not reloaded", "7.70.702"]);
+    assert_eq!(changeling.status()["version"], "7.70.701");
+}
+
+#[test]
+fn a_changed_configuration_is_offered_then_applied_or_refused() {
+    let mut changeling = Changeling::start("watch = true\nsettle = 0.05\n");
+    changeling.send_numbers(10);
+    let path = changeling.host.project().config_path("changeling");
+    let before = std::fs::read_to_string(&path).expect("read");
+    let write = |top: &str| std::fs::write(&path, format!("{top}\n{before}")).expect("written");
+
+    write("label = \"blue\"");
+    changeling.host.wait_for_log(&["changeling", "reloaded"]);
+    let report = changeling.report();
+    assert_eq!((&report["label"], &report["tally"]["instances"]), (&json!("blue"), &json!(1)));
+
+    write("label = \"forbidden\"");
+    changeling.host.wait_for_log(&["changeling", "not reloaded", "nobody may be labelled so"]);
+    assert_eq!(changeling.report()["label"], "blue");
+    assert_eq!(changeling.status()["pending"]["step"], "apply");
+
+    write("lable = \"red\"");
+    changeling.host.wait_for_log(&["changeling", "not reloaded", "lable"]);
+    assert_eq!(changeling.report()["label"], "blue");
+
+    // What the service wants a restart for: here, other sockets.
+    let other = free_port();
+    let moved = before.replacen("[zmq.publisher]", &format!("[zmq.publisher]\n#{other}"), 1);
+    let port_line = moved.lines().find(|line| line.starts_with("port =")).expect("a port");
+    let moved = moved.replacen(port_line, &format!("port = {other}"), 1);
+    std::fs::write(&path, format!("label = \"green\"\n{moved}")).expect("written");
+    changeling.reports = {
+        changeling.host.wait_for_log(&["changeling", "state INITIALIZING"]);
+        let lines = changeling.host.wait_for_log(&["changeling", "reloaded", "gap_ms"]);
+        assert!(lines.contains("reloaded"), "{lines}");
+        Subscriber::connect(other, &["tally"])
+    };
+    let Changeling { numbers, reports, .. } = &mut changeling;
+    numbers.ask_until_answered(reports, "report", &json!({}), "tally");
+    let report = changeling.report();
+    assert_eq!((&report["label"], &report["tally"]["instances"]), (&json!("green"), &json!(2)));
+    assert_eq!(changeling.status()["generation"], 1, "the code is the same");
+}
