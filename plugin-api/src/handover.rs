@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 ///
 /// struct Door { memory: Memory }
 ///
-/// # config! { /// Nothing. pub struct Config {} }
+/// # config! { pub struct Config {} }
 /// impl Service for Door {
 /// #   type Config = Config;
 /// #   async fn new(_: Config, _: &Context) -> Result<Self> { Ok(Self { memory: Memory::default() }) }

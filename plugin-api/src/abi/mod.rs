@@ -17,6 +17,8 @@ mod client;
 mod codes;
 mod host;
 pub mod identity;
+#[cfg(test)]
+mod idle;
 mod module;
 pub mod runner;
 
@@ -36,6 +38,8 @@ pub use module::{PluginModule, PluginModuleRef, RunArguments};
 // Tests build host tables of their own.
 #[cfg(test)]
 pub(crate) use abi_stable::prefix_type::PrefixTypeTrait;
+#[cfg(test)]
+pub(crate) use idle::idle_host;
 
 // The export macro and the host reach abi_stable through these names alone.
 pub use abi_stable::std_types::{RSlice, RStr};

@@ -6,9 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use tracing::{Instrument as _, debug, error, info, info_span, trace, warn};
 
 use super::*;
-use crate::abi::{
-    ByteSink, FieldKind, HostVtable, PrefixTypeTrait as _, RawEnvelope, TransitionReply,
-};
+use crate::abi::{FieldKind, HostVtable, PrefixTypeTrait as _, idle_host};
 
 /// The subscriber is the whole process's, so one test at a time has a host.
 pub(crate) static ONE_HOST_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -117,48 +115,8 @@ extern "C" fn log(_: *const (), record: &LogRecord<'_>) {
     }
 }
 
-extern "C" fn transition(_: *const (), _: u8, _: u8) -> TransitionReply {
-    TransitionReply { accepted: true, state: 0, entered_at_ms: 0 }
-}
-extern "C" fn record_error(_: *const (), _: u8, _: RStr<'_>, _: RStr<'_>) {}
-extern "C" fn nothing(_: *const ()) {}
-extern "C" fn check(_: *const (), _: RStr<'_>, _: u8, _: RStr<'_>, _: RSlice<'_, u8>) {}
-extern "C" fn health(_: *const ()) -> u8 {
-    0
-}
-extern "C" fn statistics(_: *const (), _: ByteSink) {}
-extern "C" fn count(_: *const (), _: u8, _: u64) {}
-extern "C" fn mailbox_fd(_: *const ()) -> i32 {
-    -1
-}
-extern "C" fn mailbox_take(_: *const (), _: *mut RawEnvelope, _: usize) -> usize {
-    0
-}
-extern "C" fn open_socket(_: *const (), _: RSlice<'_, u8>, _: ByteSink) -> i32 {
-    -1
-}
-extern "C" fn send(_: *const (), _: i32, _: RStr<'_>, _: RSlice<'_, u8>) -> u8 {
-    0
-}
-
 fn handle() -> HostHandle {
-    let vtable = HostVtable {
-        register_callsite,
-        callsite_enabled,
-        log,
-        transition,
-        record_error,
-        reset_error_status: nothing,
-        record_health_check: check,
-        health,
-        statistics,
-        count,
-        mailbox_fd,
-        mailbox_control: health,
-        mailbox_take,
-        open_socket,
-        send,
-    };
+    let vtable = HostVtable { register_callsite, callsite_enabled, log, ..idle_host() };
     HostHandle { context: std::ptr::null(), vtable: vtable.leak_into_prefix() }
 }
 

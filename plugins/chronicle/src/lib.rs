@@ -22,11 +22,13 @@ config! {
     }
 }
 
-/// What was said under one topic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Count {
-    messages: u64,
-    bytes: u64,
+saved_state! {
+    /// What was said under one topic.
+    #[derive(Copy, PartialEq, Eq)]
+    struct Count {
+        messages: u64,
+        bytes: u64,
+    }
 }
 
 impl Count {
@@ -36,12 +38,16 @@ impl Count {
     }
 }
 
-/// The bounded record.
-#[derive(Debug, Default)]
-struct Record {
-    topics: BTreeMap<String, Count>,
-    other: Count,
+saved_state! {
+    /// The bounded record, which goes on when a new build takes over.
+    struct Record {
+        topics: BTreeMap<String, Count>,
+        other: Count,
+    }
 }
+
+/// The version of [`Record`]'s form.
+const RECORD_VERSION: u32 = 1;
 
 impl Record {
     fn note(&mut self, topic: &str, bytes: usize, max_topics: usize) {
@@ -67,6 +73,11 @@ impl Service for Chronicle {
         Ok(Self { config, record: Record::default() })
     }
 
+    async fn restore_state(&mut self, _ctx: &Context, state: SavedState) -> Result<()> {
+        self.record = state.read(RECORD_VERSION)?;
+        Ok(())
+    }
+
     async fn start(&mut self, ctx: &Context) -> Result<()> {
         // Only listens, so the handles, which are for publishing, are not kept.
         ctx.pub_sub(&self.config.events)?;
@@ -84,6 +95,10 @@ impl Service for Chronicle {
     async fn on_tick(&mut self, _ctx: &Context) -> Result<()> {
         self.summarize();
         Ok(())
+    }
+
+    async fn save_state(&mut self, _ctx: &Context) -> Result<Option<SavedState>> {
+        SavedState::of(RECORD_VERSION, &self.record)
     }
 
     async fn stop(&mut self, _ctx: &Context) -> Result<()> {
@@ -115,6 +130,17 @@ mod tests {
             record.note(topic, 10, 2);
         }
         assert_eq!(record.topics.len(), 2);
+        assert_eq!(record.topics["a"], Count { messages: 2, bytes: 20 });
+        assert_eq!(record.other, Count { messages: 2, bytes: 20 });
+    }
+
+    #[test]
+    fn what_was_counted_is_counted_on_by_the_next_build() {
+        let mut record = Record::default();
+        ["a", "b"].iter().for_each(|topic| record.note(topic, 10, 1));
+        let state = SavedState::of(RECORD_VERSION, &record).unwrap().unwrap();
+        let mut record: Record = state.read(RECORD_VERSION).unwrap();
+        ["a", "b"].iter().for_each(|topic| record.note(topic, 10, 1));
         assert_eq!(record.topics["a"], Count { messages: 2, bytes: 20 });
         assert_eq!(record.other, Count { messages: 2, bytes: 20 });
     }

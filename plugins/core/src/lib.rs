@@ -1,7 +1,8 @@
 //! The story of an installation: eras follow one another while people watch, and begin again when
 //! nobody has been there for a while. Every change is published as a `SpaceTimeUpdate`.
 //!
-//! Listens to `AudiencePresent`, `RequestBiome` and `commands` (`next`, `reset`).
+//! Listens to `AudiencePresent`, `RequestBiome` and `commands` (`next`, `reset`). A new build goes on
+//! with the story where it is, and nobody is told, since nothing has changed.
 
 use std::time::Instant;
 
@@ -34,10 +35,27 @@ struct Command {
     command: String,
 }
 
+saved_state! {
+    /// Where the story is when a new build takes over.
+    struct Memory {
+        era: String,
+        biome: String,
+        audience: u32,
+        /// Seconds that the era has lasted, and that nobody has been there.
+        era_lasts: f64,
+        alone: f64,
+    }
+}
+
+/// The version of [`Memory`]'s form.
+const MEMORY_VERSION: u32 = 1;
+
 struct Core {
     config: Config,
     zmq: PubSub,
     story: Story,
+    /// Whether the story was told before this instance.
+    resumed: bool,
     audience: u32,
     /// Since when the era lasts, and since when nobody is there.
     era_since: Instant,
@@ -50,8 +68,27 @@ impl Service for Core {
     async fn new(config: Config, _ctx: &Context) -> Result<Self> {
         let story = Story::begin(&config.biome)?;
         let now = Instant::now();
-        let zmq = PubSub::default();
-        Ok(Self { config, zmq, story, audience: 0, era_since: now, alone_since: now })
+        Ok(Self {
+            config,
+            zmq: PubSub::default(),
+            story,
+            resumed: false,
+            audience: 0,
+            era_since: now,
+            alone_since: now,
+        })
+    }
+
+    async fn restore_state(&mut self, _ctx: &Context, state: SavedState) -> Result<()> {
+        let memory: Memory = state.read(MEMORY_VERSION)?;
+        // A build without that place has nothing to go on with, but a story to tell all the same.
+        self.story = Story::resume(&memory.era, &memory.biome)
+            .map_err(|error| Error::start_fresh(error.to_string()))?;
+        self.resumed = true;
+        self.audience = memory.audience;
+        self.era_since = seconds_ago(memory.era_lasts);
+        self.alone_since = seconds_ago(memory.alone);
+        Ok(())
     }
 
     async fn start(&mut self, ctx: &Context) -> Result<()> {
@@ -61,7 +98,9 @@ impl Service for Core {
     }
 
     async fn run(&mut self, ctx: &Context) -> Result<()> {
-        self.announce("begin")?;
+        if !self.resumed {
+            self.announce("begin")?;
+        }
         ctx.serve(self).await
     }
 
@@ -86,8 +125,18 @@ impl Service for Core {
         }
     }
 
+    async fn save_state(&mut self, _ctx: &Context) -> Result<Option<SavedState>> {
+        let memory = Memory {
+            era: self.story.era().to_owned(),
+            biome: self.story.biome().to_owned(),
+            audience: self.audience,
+            era_lasts: seconds(self.era_since),
+            alone: seconds(self.alone_since),
+        };
+        SavedState::of(MEMORY_VERSION, &memory)
+    }
+
     async fn on_tick(&mut self, _ctx: &Context) -> Result<()> {
-        let seconds = |since: Instant| since.elapsed().as_secs_f64();
         if self.audience > 0 && seconds(self.era_since) >= self.config.era_duration {
             return self.advance();
         }
@@ -97,6 +146,17 @@ impl Service for Core {
         }
         Ok(())
     }
+}
+
+fn seconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64()
+}
+
+/// That long ago; now, when it makes no sense.
+fn seconds_ago(seconds: f64) -> Instant {
+    let now = Instant::now();
+    let ago = Duration::try_from_secs_f64(seconds).ok();
+    ago.and_then(|ago| now.checked_sub(ago)).unwrap_or(now)
 }
 
 impl Core {

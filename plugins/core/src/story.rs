@@ -46,6 +46,16 @@ impl Story {
         Ok(Self { era: 0, biome: known(biome)? })
     }
 
+    /// Goes on in an era and a biome; by their names, since a new build may tell the eras in another
+    /// order.
+    pub(crate) fn resume(era: &str, biome: &str) -> Result<Self> {
+        let era = ERAS
+            .iter()
+            .position(|known| *known == era)
+            .ok_or_else(|| Error::invalid(format!("there is no era `{era}`")))?;
+        Ok(Self { era, biome: known(biome)? })
+    }
+
     pub(crate) fn era(&self) -> &'static str {
         ERAS[self.era]
     }
@@ -90,6 +100,16 @@ mod tests {
             .collect();
         assert_eq!(told, ERAS);
         assert!(story.at_the_beginning());
+    }
+
+    #[test]
+    fn a_story_goes_on_where_it_was_as_long_as_there_is_such_a_place() {
+        let mut story = Story::begin("desert").unwrap();
+        story.advance();
+        assert_eq!(Story::resume(story.era(), story.biome()).unwrap(), story);
+        let error = Story::resume("tomorrow", "desert").unwrap_err();
+        assert!(error.to_string().contains("`tomorrow`"), "{error}");
+        assert!(Story::resume("modern", "moon").is_err());
     }
 
     #[test]

@@ -22,11 +22,23 @@ config! {
     }
 }
 
+saved_state! {
+    /// What goes on when a new build takes over.
+    struct Memory {
+        /// Number of the latest heartbeat.
+        sequence: u64,
+        /// Commands so far.
+        received: u64,
+    }
+}
+
+/// The version of [`Memory`]'s form: another one when a field comes to mean something else.
+const MEMORY_VERSION: u32 = 1;
+
 struct Heartbeat {
     config: Config,
     zmq: PubSub,
-    sequence: u64,
-    received: u64,
+    memory: Memory,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +53,12 @@ impl Service for Heartbeat {
     type Config = Config;
 
     async fn new(config: Config, _: &Context) -> Result<Self> {
-        Ok(Self { config, zmq: PubSub::default(), sequence: 0, received: 0 })
+        Ok(Self { config, zmq: PubSub::default(), memory: Memory::default() })
+    }
+
+    async fn restore_state(&mut self, _: &Context, state: SavedState) -> Result<()> {
+        self.memory = state.read(MEMORY_VERSION)?;
+        Ok(())
     }
 
     async fn start(&mut self, ctx: &Context) -> Result<()> {
@@ -50,12 +67,26 @@ impl Service for Heartbeat {
         Ok(())
     }
 
+    async fn save_state(&mut self, _: &Context) -> Result<Option<SavedState>> {
+        SavedState::of(MEMORY_VERSION, &self.memory)
+    }
+
+    async fn on_config(&mut self, ctx: &Context, config: Config) -> Result<ConfigChange> {
+        if config.zmq != self.config.zmq {
+            // Sockets are opened in `start`.
+            return Ok(ConfigChange::Restart);
+        }
+        ctx.tick_every(Duration::from_secs_f64(config.work_interval));
+        self.config = config;
+        Ok(ConfigChange::Applied)
+    }
+
     async fn on_tick(&mut self, ctx: &Context) -> Result<()> {
-        self.sequence += 1;
+        self.memory.sequence += 1;
         let heartbeat = json!({
             "type": "heartbeat",
             "service": self.config.service_name,
-            "sequence": self.sequence,
+            "sequence": self.memory.sequence,
             "uptime": ctx.uptime().as_secs_f64(),
             "version": env!("CARGO_PKG_VERSION"),
             "state": ctx.state(),
@@ -74,7 +105,7 @@ impl Service for Heartbeat {
 
 impl Heartbeat {
     fn on_command(&mut self, ctx: &Context, message: &Message) -> Result<()> {
-        self.received += 1;
+        self.memory.received += 1;
         let Command { command, id } = message.json()?;
         match command.as_str() {
             "ping" => {
@@ -82,7 +113,7 @@ impl Heartbeat {
                     "type": "status",
                     "service": self.config.service_name,
                     "reply_to": id,
-                    "received": self.received,
+                    "received": self.memory.received,
                     "state": ctx.state(),
                 });
                 self.zmq.publish("status", &status)
