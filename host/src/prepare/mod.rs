@@ -3,6 +3,7 @@
 //!
 //! `exphost check` is this and nothing more; `exphost` starts what comes out of it.
 
+mod look;
 mod plugins;
 mod workshop;
 

@@ -1,31 +1,23 @@
 //! Making a service ready once more while the host runs: for a new build, for a changed
 //! configuration, for a start by order. The running service is not touched by anything in here.
-//!
-//! The order is that of the first start: identify, stage, probe, configuration, load. The
-//! configuration is checked by the candidate's own type in a child process, before the candidate is
-//! opened in this one: what is refused leaves no trace in the host.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use plugin_api::manifest::Manifest;
-use semver::{Version, VersionReq};
-use serde_json::Value;
 
-use super::plugins::{load_problem, probe_with};
+use super::look::{Bench, Course};
 use super::{Prepared, ReadyService};
-use crate::config::schema_changes::schema_changes;
-use crate::config::{self, Directives, Override, Resolved, ServiceFile};
+use crate::config::{self, Directives, Override};
 use crate::environment::Process;
 use crate::logging::LogHandle;
 use crate::plugin::error::LoadError;
 use crate::plugin::identify::Identity;
 use crate::plugin::library::Library;
-use crate::plugin::permissions;
-use crate::plugin::scan::{self, Candidate};
-use crate::plugin::stage::{Staged, Staging};
+use crate::plugin::scan;
+use crate::plugin::stage::Staging;
 use crate::problem::Problem;
 use crate::project::settings::ServiceDefaults;
 use crate::project::{HostSettings, Places, Project, ProjectName};
@@ -35,16 +27,17 @@ use crate::project::{HostSettings, Places, Project, ProjectName};
 #[derive(Clone)]
 pub struct Workshop(Arc<Tools>);
 
-struct Tools {
-    places: Places,
-    name: ProjectName,
+pub(super) struct Tools {
+    pub(super) places: Places,
+    pub(super) name: ProjectName,
     plugins_dir: PathBuf,
     settings: HostSettings,
-    overrides: Vec<Override>,
-    process: Process<'static>,
-    staging: Staging,
-    staged: AtomicU64,
-    log: LogHandle,
+    pub(super) overrides: Vec<Override>,
+    pub(super) process: Process<'static>,
+    pub(super) staging: Staging,
+    /// The number of the next private copy.
+    pub(super) staged: AtomicU64,
+    pub(super) log: LogHandle,
 }
 
 /// A service to look at.
@@ -179,30 +172,30 @@ pub struct Refusal {
     /// What to do about it.
     pub hint: Option<String>,
     /// The version, when the file says one.
-    pub version: Option<Version>,
+    pub version: Option<String>,
     /// The content hash, when there is a file.
     pub sha256: Option<String>,
 }
 
 impl Refusal {
-    fn new(step: &'static str, reason: impl Into<String>) -> Self {
+    pub(super) fn new(step: &'static str, reason: impl Into<String>) -> Self {
         Self { step, reason: reason.into(), hint: None, version: None, sha256: None }
     }
 
-    fn of(step: &'static str, error: &LoadError) -> Self {
+    pub(super) fn of(step: &'static str, error: &LoadError) -> Self {
         if let Some(detail) = error.detail() {
             tracing::debug!(file = %error.file().display(), "{detail}");
         }
         Self { hint: error.hint(), ..Self::new(step, error.to_string()) }
     }
 
-    fn of_problem(step: &'static str, problem: &Problem) -> Self {
+    pub(super) fn of_problem(step: &'static str, problem: &Problem) -> Self {
         let hint = problem.hint.clone();
         Self { hint, ..Self::new(step, Problem { hint: None, ..problem.clone() }.one_line()) }
     }
 
-    fn about(self, identity: &Identity) -> Self {
-        let (version, sha256) = (identity.version.clone(), identity.sha256.clone());
+    pub(super) fn about(self, identity: &Identity) -> Self {
+        let (version, sha256) = (identity.version.to_string(), identity.sha256.clone());
         Self { version: Some(version), sha256: Some(sha256), ..self }
     }
 }
@@ -276,13 +269,13 @@ impl Workshop {
         let read = began.elapsed();
         for one in asked {
             let service = one.service.clone();
-            let mut course = Course { service: &service, tell, held: Some(Vec::new()) };
+            let mut course = Course::new(&service, tell);
             if matches!(one.how, How::Anew { .. }) {
                 course.release();
             }
             let outcome = match &candidates {
                 Ok(candidates) => {
-                    let bench = Bench { tools: &self.0, project: &project, candidates, read };
+                    let bench = Bench::new(&self.0, &project, candidates, read);
                     bench.look_at(one, &mut course).unwrap_or_else(Outcome::Refused)
                 }
                 Err(error) => Outcome::Refused(Refusal::of("identify", error)),
@@ -291,258 +284,4 @@ impl Workshop {
             tell(News::Done { service, outcome });
         }
     }
-}
-
-/// The steps of one look, told as they end; held back while it may turn out that nothing changed.
-struct Course<'a> {
-    service: &'a str,
-    tell: &'a dyn Fn(News),
-    held: Option<Vec<News>>,
-}
-
-impl Course<'_> {
-    fn step<T>(
-        &mut self,
-        step: &'static str,
-        work: impl FnOnce() -> Result<(T, Option<String>), Refusal>,
-    ) -> Result<T, Refusal> {
-        let began = Instant::now();
-        let result = work();
-        self.ended(step, began.elapsed(), result)
-    }
-
-    fn ended<T>(
-        &mut self,
-        step: &'static str,
-        took: Duration,
-        result: Result<(T, Option<String>), Refusal>,
-    ) -> Result<T, Refusal> {
-        let (ok, detail) = match &result {
-            Ok((_, detail)) => (true, detail.clone()),
-            Err(refusal) => (false, Some(refusal.reason.clone())),
-        };
-        let news = News::Step { service: self.service.to_owned(), step, ok, took, detail };
-        match &mut self.held {
-            Some(held) => held.push(news),
-            None => (self.tell)(news),
-        }
-        result.map(|(value, _)| value)
-    }
-
-    fn release(&mut self) {
-        self.held.take().into_iter().flatten().for_each(self.tell);
-    }
-}
-
-/// What a look has at hand.
-struct Bench<'a> {
-    tools: &'a Tools,
-    project: &'a Project,
-    candidates: &'a [Candidate],
-    /// How long project and plugin directory took to read.
-    read: Duration,
-}
-
-impl Bench<'_> {
-    fn look_at(&self, asked: Asked, course: &mut Course<'_>) -> Result<Outcome, Refusal> {
-        let Asked { service, present, how } = asked;
-        let file = self.file_of(&service, course)?;
-        let began = Instant::now();
-        let chosen = self.choose(&file, &present, &how);
-        let took = self.read + began.elapsed();
-        let Some(identity) = chosen.as_ref().ok().copied().flatten() else {
-            return match chosen {
-                Ok(_) => Ok(Outcome::Missing),
-                Err(refusal) => course.ended("identify", took, Err(refusal)),
-            };
-        };
-        let said = format!("{} {}, {}", identity.name, identity.version, short(&identity.sha256));
-        course.ended("identify", took, Ok(((), Some(said))))?;
-        let runs = present.library.identity();
-        if identity.sha256 == runs.sha256 && matches!(how, How::IfChanged { .. }) {
-            return self.reconfigure(&file, present, course);
-        }
-        if matches!(&how, How::IfChanged { refused: Some(refused) } if *refused == identity.sha256)
-        {
-            course.held = None;
-            return Ok(Outcome::Unchanged);
-        }
-        course.release();
-        self.build(&file, &present, identity, course)
-            .map(|fresh| Outcome::Ready(Box::new(fresh)))
-            .map_err(|refusal| refusal.about(identity))
-    }
-
-    fn file_of(&self, service: &str, course: &mut Course<'_>) -> Result<ServiceFile, Refusal> {
-        let known = self.project.services.iter().find(|file| file.name == service);
-        if let Some(file) = known {
-            return Ok(file.clone());
-        }
-        // Named on the command line or in SERVICES, and its file is gone: its defaults would be
-        // something else than what runs, so that is for a person to say.
-        let (file, _) = self.tools.places.service_file(&self.tools.name, service);
-        let reason = format!("{}: the configuration file is gone", file.display());
-        let refusal = Refusal {
-            hint: Some("put it back; what runs keeps the configuration it has".to_owned()),
-            ..Refusal::new("config", reason)
-        };
-        course.ended("config", self.read, Err(refusal))
-    }
-
-    /// The file that the service should run; `None` when it is gone and nobody insists.
-    fn choose(
-        &self,
-        file: &ServiceFile,
-        present: &Present,
-        how: &How,
-    ) -> Result<Option<&Identity>, Refusal> {
-        let version = Some(&file.directives.version).filter(|it| **it != VersionReq::STAR);
-        let chosen = scan::choose(self.candidates, file.plugin(), version);
-        let identity = match chosen {
-            Ok(identity) => identity,
-            Err(scan::ChooseError::NotFound { bad, .. })
-                if bad.is_empty() && matches!(how, How::IfChanged { .. }) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => {
-                let hint = Some(error.hint());
-                return Err(Refusal { hint, ..Refusal::new("identify", error.to_string()) });
-            }
-        };
-        let runs = present.library.identity();
-        let forced = matches!(how, How::Anew { force: true });
-        if scan::same_name(&identity.name, &runs.name)
-            && identity.version.cmp_precedence(&runs.version).is_lt()
-            && !forced
-        {
-            let reason = format!("{} is lower than {}", identity.version, runs.version);
-            let refusal = Refusal {
-                hint: Some(format!("`exphost reload {} --force` goes back to it", file.name)),
-                ..Refusal::new("identify", reason)
-            };
-            return Err(refusal.about(identity));
-        }
-        Ok(Some(identity))
-    }
-
-    /// The same library, with what the file says now.
-    fn reconfigure(
-        &self,
-        file: &ServiceFile,
-        present: Present,
-        course: &mut Course<'_>,
-    ) -> Result<Outcome, Refusal> {
-        let terms = Terms::of(&file.directives, &self.project.settings.defaults);
-        let config = course.step("config", || {
-            let resolved = self.resolve(file, &present.manifest);
-            let bytes = resolved.value.to_string().into_bytes();
-            // It runs in this process already, so nothing new is risked by asking it.
-            let found = present.library.check_config(&bytes);
-            refuse_problems(file, resolved, &found)?;
-            Ok((bytes, None))
-        });
-        let config: Arc<[u8]> = config.map_err(|it| it.about(present.library.identity()))?.into();
-        if config == present.config && terms == present.terms {
-            course.held = None;
-            return Ok(Outcome::Unchanged);
-        }
-        let changes = value_changes(&present.config, &config);
-        course.release();
-        let present = Present { config, terms, ..present };
-        Ok(Outcome::Ready(Box::new(Fresh { present, is_new_build: false, changes })))
-    }
-
-    /// Another library.
-    fn build(
-        &self,
-        file: &ServiceFile,
-        present: &Present,
-        identity: &Identity,
-        course: &mut Course<'_>,
-    ) -> Result<Fresh, Refusal> {
-        let process = &self.tools.process;
-        let staged = course.step("stage", || {
-            permissions::check(&identity.file, process.mode)
-                .map_err(|error| Refusal::of("stage", &error))?;
-            let number = self.tools.staged.fetch_add(1, Ordering::Relaxed);
-            let staged = self.tools.staging.stage(identity, number);
-            staged.map(|staged| (staged, None)).map_err(|error| Refusal::of("stage", &error))
-        })?;
-        let manifest = course.step("probe", || {
-            let probed = probe_with(&staged, None, process);
-            let (manifest, _) = probed.map_err(|error| Refusal::of("probe", &error))?;
-            Ok((manifest, None))
-        })?;
-        let changes = schema_changes(&present.manifest.config_schema, &manifest.config_schema);
-        let config = course.step("config", || {
-            let config = self.config(file, &manifest, &staged)?;
-            Ok((config, Some(changes.join("; ")).filter(|text| !text.is_empty())))
-        })?;
-        let library = course.step("load", || {
-            self.tools.log.add_own_target(&manifest.crate_name);
-            let library = Library::open(staged).map_err(|error| Refusal::of("load", &error))?;
-            Ok((library, None))
-        })?;
-        let present = Present {
-            library: Arc::new(library),
-            manifest: Arc::new(manifest),
-            config: config.into(),
-            terms: Terms::of(&file.directives, &self.project.settings.defaults),
-        };
-        Ok(Fresh { present, is_new_build: true, changes })
-    }
-
-    /// The effective configuration, which the candidate's own type has read in a child process.
-    fn config(
-        &self,
-        file: &ServiceFile,
-        manifest: &Manifest,
-        staged: &Staged,
-    ) -> Result<Vec<u8>, Refusal> {
-        let resolved = self.resolve(file, manifest);
-        let value = resolved.value.clone();
-        let (_, found) = probe_with(staged, Some(&value), &self.tools.process)
-            .map_err(|error| Refusal::of_problem("config", &load_problem(&error)))?;
-        refuse_problems(file, resolved, &found)?;
-        Ok(value.to_string().into_bytes())
-    }
-
-    fn resolve(&self, file: &ServiceFile, manifest: &Manifest) -> Resolved {
-        let own = self.tools.overrides.iter().filter(|it| it.service == file.name);
-        let own: Vec<_> = own.cloned().collect();
-        config::resolve(file, manifest, self.tools.process.env, &own)
-    }
-}
-
-/// All mistakes in one refusal, the first of them with its hint.
-fn refuse_problems(
-    file: &ServiceFile,
-    resolved: Resolved,
-    found: &[plugin_api::manifest::ConfigProblem],
-) -> Result<(), Refusal> {
-    let mut problems = resolved.problems;
-    let more = config::problems_from_plugin(found, &resolved.origins, &problems);
-    problems.extend(more.into_iter().filter(|problem| !file.is_noise(problem)));
-    let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
-    let Some(first) = errors.first() else { return Ok(()) };
-    let mut refusal = Refusal::of_problem("config", first);
-    for other in errors.iter().skip(1) {
-        refusal.reason.push_str("; ");
-        refusal.reason.push_str(&other.one_line());
-    }
-    Err(refusal)
-}
-
-/// The top-level keys whose values differ.
-fn value_changes(old: &[u8], new: &[u8]) -> Vec<String> {
-    let read = |bytes| serde_json::from_slice::<serde_json::Map<String, Value>>(bytes);
-    let (old, new) = (read(old).unwrap_or_default(), read(new).unwrap_or_default());
-    let keys: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
-    let changed = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
-    changed.map(|key| format!("`{key}` changed")).collect()
-}
-
-fn short(sha256: &str) -> &str {
-    sha256.get(..12).unwrap_or(sha256)
 }

@@ -177,7 +177,7 @@ impl Supervisor {
             let reason = format!("{kept} old generations are still mapped, the most that may be");
             let failure = Failure::new("load", reason)
                 .hint("restart the host; `exphost status` tells why each could not be unloaded");
-            return self.refuse_ready(service, fresh, failure);
+            return self.refuse_ready(service, *fresh, failure);
         }
         let Some(supervised) = self.find(service) else { return };
         for change in &fresh.changes {
@@ -192,7 +192,7 @@ impl Supervisor {
             Life::Stopping(..) => {
                 let failure = Failure::new("stop", "the service is just stopping")
                     .hint("ask again when it has stopped");
-                self.refuse_ready(service, fresh, failure);
+                self.refuse_ready(service, *fresh, failure);
             }
             // It has done its work, and nobody asked for more of it.
             Life::Ended(RunOutcome::Stopped) if supervised.wants_only_changes() => {
@@ -286,10 +286,10 @@ impl Supervisor {
         self.conclude(service, Decision::Refused, Some(failure), Attempted::default());
     }
 
-    fn refuse_ready(&mut self, service: &str, fresh: Box<Fresh>, failure: Failure) {
+    fn refuse_ready(&mut self, service: &str, fresh: Fresh, failure: Failure) {
         let identity = fresh.present.library.identity();
         let (version, sha256) = (Some(identity.version.to_string()), Some(identity.sha256.clone()));
-        self.discard(service, *fresh);
+        self.discard(service, fresh);
         self.refuse(service, failure, Attempted { version, sha256 });
     }
 

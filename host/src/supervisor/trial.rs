@@ -39,7 +39,7 @@ impl Supervisor {
         let Some(transaction) = &mut supervised.transaction else { return false };
         match std::mem::replace(&mut transaction.phase, Phase::Preparing { job: 0 }) {
             Phase::Draining { fresh, errors } => {
-                self.drained(service, fresh, errors, outcome == RunOutcome::Stopped);
+                self.drained(service, *fresh, errors, outcome == RunOutcome::Stopped);
                 true
             }
             phase @ Phase::Trying { .. } => {
@@ -69,7 +69,7 @@ impl Supervisor {
         let Some(transaction) = &mut supervised.transaction else { return false };
         match std::mem::replace(&mut transaction.phase, Phase::Preparing { job: 0 }) {
             Phase::Draining { fresh, errors } => {
-                self.drained(service, fresh, errors, false);
+                self.drained(service, *fresh, errors, false);
                 true
             }
             Phase::Trying { failure, old, state: saved, is_new_build, settled_at } => {
@@ -92,7 +92,7 @@ impl Supervisor {
     }
 
     /// The old instance is gone; its state, if it has left one, goes to the new.
-    fn drained(&mut self, service: &str, fresh: Box<Fresh>, errors: u64, well: bool) {
+    fn drained(&mut self, service: &str, fresh: Fresh, errors: u64, well: bool) {
         let Some(supervised) = self.find(service) else { return };
         let state = supervised.hosted.handover().take_kept();
         let forced = supervised.transaction.as_ref().is_some_and(|it| it.wish.force);
@@ -115,7 +115,7 @@ impl Supervisor {
         let Some(supervised) = self.find(service) else { return };
         let old = supervised.build.clone();
         match lost {
-            None => self.try_out(service, *fresh, Some(old), state),
+            None => self.try_out(service, fresh, Some(old), state),
             Some(reason) => {
                 let failure = Failure::new("stop", format!("the state would be lost: {reason}"))
                     .hint(format!("`exphost reload {service} --force` goes on without it"));

@@ -1,0 +1,306 @@
+//! A look at one service: what it should run by its files, and everything that can be found wrong
+//! with that before the running instance is touched.
+//!
+//! The order is that of the first start: identify, stage, probe, configuration, load. The
+//! configuration is checked by the candidate's own type in a child process, before the candidate is
+//! opened in this one: what is refused leaves no trace in the host.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use plugin_api::manifest::Manifest;
+use semver::VersionReq;
+use serde_json::Value;
+
+use super::plugins::{load_problem, probe_with};
+use super::workshop::{Asked, Fresh, How, News, Outcome, Present, Refusal, Terms, Tools};
+use crate::config::schema_changes::schema_changes;
+use crate::config::{self, Resolved, ServiceFile};
+use crate::plugin::identify::Identity;
+use crate::plugin::library::Library;
+use crate::plugin::permissions;
+use crate::plugin::scan::{self, Candidate};
+use crate::plugin::stage::Staged;
+use crate::project::Project;
+
+/// The steps of one look, told as they end; held back while it may turn out that nothing changed.
+pub(super) struct Course<'a> {
+    service: &'a str,
+    tell: &'a dyn Fn(News),
+    held: Option<Vec<News>>,
+}
+
+impl<'a> Course<'a> {
+    pub(super) fn new(service: &'a str, tell: &'a dyn Fn(News)) -> Self {
+        Self { service, tell, held: Some(Vec::new()) }
+    }
+
+    fn step<T>(
+        &mut self,
+        step: &'static str,
+        work: impl FnOnce() -> Result<(T, Option<String>), Refusal>,
+    ) -> Result<T, Refusal> {
+        let began = Instant::now();
+        let result = work();
+        self.ended(step, began.elapsed(), result)
+    }
+
+    pub(super) fn ended<T>(
+        &mut self,
+        step: &'static str,
+        took: Duration,
+        result: Result<(T, Option<String>), Refusal>,
+    ) -> Result<T, Refusal> {
+        let (ok, detail) = match &result {
+            Ok((_, detail)) => (true, detail.clone()),
+            Err(refusal) => (false, Some(refusal.reason.clone())),
+        };
+        let news = News::Step { service: self.service.to_owned(), step, ok, took, detail };
+        match &mut self.held {
+            Some(held) => held.push(news),
+            None => (self.tell)(news),
+        }
+        result.map(|(value, _)| value)
+    }
+
+    pub(super) fn release(&mut self) {
+        self.held.take().into_iter().flatten().for_each(self.tell);
+    }
+}
+
+/// What a look has at hand.
+pub(super) struct Bench<'a> {
+    tools: &'a Tools,
+    project: &'a Project,
+    candidates: &'a [Candidate],
+    /// How long project and plugin directory took to read.
+    read: Duration,
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(
+        tools: &'a Tools,
+        project: &'a Project,
+        candidates: &'a [Candidate],
+        read: Duration,
+    ) -> Self {
+        Self { tools, project, candidates, read }
+    }
+
+    pub(super) fn look_at(
+        &self,
+        asked: Asked,
+        course: &mut Course<'_>,
+    ) -> Result<Outcome, Refusal> {
+        let Asked { service, present, how } = asked;
+        let file = self.file_of(&service, course)?;
+        let began = Instant::now();
+        let chosen = self.choose(&file, &present, &how);
+        let took = self.read + began.elapsed();
+        let Some(identity) = chosen.as_ref().ok().copied().flatten() else {
+            return match chosen {
+                Ok(_) => Ok(Outcome::Missing),
+                Err(refusal) => course.ended("identify", took, Err(refusal)),
+            };
+        };
+        let said = format!("{} {}, {}", identity.name, identity.version, short(&identity.sha256));
+        course.ended("identify", took, Ok(((), Some(said))))?;
+        let runs = present.library.identity();
+        if identity.sha256 == runs.sha256 && matches!(how, How::IfChanged { .. }) {
+            return self.reconfigure(&file, present, course);
+        }
+        if matches!(&how, How::IfChanged { refused: Some(refused) } if *refused == identity.sha256)
+        {
+            course.held = None;
+            return Ok(Outcome::Unchanged);
+        }
+        course.release();
+        self.build(&file, &present, identity, course)
+            .map(|fresh| Outcome::Ready(Box::new(fresh)))
+            .map_err(|refusal| refusal.about(identity))
+    }
+
+    fn file_of(&self, service: &str, course: &mut Course<'_>) -> Result<ServiceFile, Refusal> {
+        let known = self.project.services.iter().find(|file| file.name == service);
+        if let Some(file) = known.filter(|file| file.directives.enabled) {
+            return Ok(file.clone());
+        }
+        if let Some(file) = known {
+            let reason = format!("{}: `enabled = false`", file.file.display());
+            let refusal = Refusal {
+                hint: Some(format!(
+                    "the next start of the host leaves it out; `exphost stop {service}` stops it now"
+                )),
+                ..Refusal::new("config", reason)
+            };
+            return course.ended("config", self.read, Err(refusal));
+        }
+        // Named on the command line or in SERVICES, and its file is gone: its defaults would be
+        // something else than what runs, so that is for a person to say.
+        let (file, _) = self.tools.places.service_file(&self.tools.name, service);
+        let reason = format!("{}: the configuration file is gone", file.display());
+        let refusal = Refusal {
+            hint: Some("put it back; what runs keeps the configuration it has".to_owned()),
+            ..Refusal::new("config", reason)
+        };
+        course.ended("config", self.read, Err(refusal))
+    }
+
+    /// The file that the service should run; `None` when it is gone and nobody insists.
+    fn choose(
+        &self,
+        file: &ServiceFile,
+        present: &Present,
+        how: &How,
+    ) -> Result<Option<&Identity>, Refusal> {
+        let version = Some(&file.directives.version).filter(|it| **it != VersionReq::STAR);
+        let chosen = scan::choose(self.candidates, file.plugin(), version);
+        let identity = match chosen {
+            Ok(identity) => identity,
+            Err(scan::ChooseError::NotFound { bad, .. })
+                if bad.is_empty() && matches!(how, How::IfChanged { .. }) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => {
+                let hint = Some(error.hint());
+                return Err(Refusal { hint, ..Refusal::new("identify", error.to_string()) });
+            }
+        };
+        let runs = present.library.identity();
+        let forced = matches!(how, How::Anew { force: true });
+        if scan::same_name(&identity.name, &runs.name)
+            && identity.version.cmp_precedence(&runs.version).is_lt()
+            && !forced
+        {
+            let reason = format!("{} is lower than {}", identity.version, runs.version);
+            let refusal = Refusal {
+                hint: Some(format!("`exphost reload {} --force` goes back to it", file.name)),
+                ..Refusal::new("identify", reason)
+            };
+            return Err(refusal.about(identity));
+        }
+        Ok(Some(identity))
+    }
+
+    /// The same library, with what the file says now.
+    fn reconfigure(
+        &self,
+        file: &ServiceFile,
+        present: Present,
+        course: &mut Course<'_>,
+    ) -> Result<Outcome, Refusal> {
+        let terms = Terms::of(&file.directives, &self.project.settings.defaults);
+        let config = course.step("config", || {
+            let resolved = self.resolve(file, &present.manifest);
+            let bytes = resolved.value.to_string().into_bytes();
+            // It runs in this process already, so nothing new is risked by asking it.
+            let found = present.library.check_config(&bytes);
+            refuse_problems(file, resolved, &found)?;
+            Ok((bytes, None))
+        });
+        let config: Arc<[u8]> = config.map_err(|it| it.about(present.library.identity()))?.into();
+        if config == present.config && terms == present.terms {
+            course.held = None;
+            return Ok(Outcome::Unchanged);
+        }
+        let changes = value_changes(&present.config, &config);
+        course.release();
+        let present = Present { config, terms, ..present };
+        Ok(Outcome::Ready(Box::new(Fresh { present, is_new_build: false, changes })))
+    }
+
+    /// Another library.
+    fn build(
+        &self,
+        file: &ServiceFile,
+        present: &Present,
+        identity: &Identity,
+        course: &mut Course<'_>,
+    ) -> Result<Fresh, Refusal> {
+        let process = &self.tools.process;
+        let staged = course.step("stage", || {
+            permissions::check(&identity.file, process.mode)
+                .map_err(|error| Refusal::of("stage", &error))?;
+            let number = self.tools.staged.fetch_add(1, Ordering::Relaxed);
+            let staged = self.tools.staging.stage(identity, number);
+            staged.map(|staged| (staged, None)).map_err(|error| Refusal::of("stage", &error))
+        })?;
+        let manifest = course.step("probe", || {
+            let probed = probe_with(&staged, None, process);
+            let (manifest, _) = probed.map_err(|error| Refusal::of("probe", &error))?;
+            Ok((manifest, None))
+        })?;
+        let changes = schema_changes(&present.manifest.config_schema, &manifest.config_schema);
+        let config = course.step("config", || {
+            let config = self.config(file, &manifest, &staged)?;
+            Ok((config, Some(changes.join("; ")).filter(|text| !text.is_empty())))
+        })?;
+        let library = course.step("load", || {
+            self.tools.log.add_own_target(&manifest.crate_name);
+            let library = Library::open(staged).map_err(|error| Refusal::of("load", &error))?;
+            Ok((library, None))
+        })?;
+        let present = Present {
+            library: Arc::new(library),
+            manifest: Arc::new(manifest),
+            config: config.into(),
+            terms: Terms::of(&file.directives, &self.project.settings.defaults),
+        };
+        Ok(Fresh { present, is_new_build: true, changes })
+    }
+
+    /// The effective configuration, which the candidate's own type has read in a child process.
+    fn config(
+        &self,
+        file: &ServiceFile,
+        manifest: &Manifest,
+        staged: &Staged,
+    ) -> Result<Vec<u8>, Refusal> {
+        let resolved = self.resolve(file, manifest);
+        let value = resolved.value.clone();
+        let (_, found) = probe_with(staged, Some(&value), &self.tools.process)
+            .map_err(|error| Refusal::of_problem("config", &load_problem(&error)))?;
+        refuse_problems(file, resolved, &found)?;
+        Ok(value.to_string().into_bytes())
+    }
+
+    fn resolve(&self, file: &ServiceFile, manifest: &Manifest) -> Resolved {
+        let own = self.tools.overrides.iter().filter(|it| it.service == file.name);
+        let own: Vec<_> = own.cloned().collect();
+        config::resolve(file, manifest, self.tools.process.env, &own)
+    }
+}
+
+/// All mistakes in one refusal, the first of them with its hint.
+fn refuse_problems(
+    file: &ServiceFile,
+    resolved: Resolved,
+    found: &[plugin_api::manifest::ConfigProblem],
+) -> Result<(), Refusal> {
+    let mut problems = resolved.problems;
+    let more = config::problems_from_plugin(found, &resolved.origins, &problems);
+    problems.extend(more.into_iter().filter(|problem| !file.is_noise(problem)));
+    let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
+    let Some(first) = errors.first() else { return Ok(()) };
+    let mut refusal = Refusal::of_problem("config", first);
+    for other in errors.iter().skip(1) {
+        refusal.reason.push_str("; ");
+        refusal.reason.push_str(&other.one_line());
+    }
+    Err(refusal)
+}
+
+/// The top-level keys whose values differ.
+fn value_changes(old: &[u8], new: &[u8]) -> Vec<String> {
+    let read = |bytes| serde_json::from_slice::<serde_json::Map<String, Value>>(bytes);
+    let (old, new) = (read(old).unwrap_or_default(), read(new).unwrap_or_default());
+    let keys: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let changed = keys.into_iter().filter(|key| old.get(*key) != new.get(*key));
+    changed.map(|key| format!("`{key}` changed")).collect()
+}
+
+fn short(sha256: &str) -> &str {
+    sha256.get(..12).unwrap_or(sha256)
+}
