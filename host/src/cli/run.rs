@@ -120,9 +120,9 @@ fn host(
     if let Err(error) = bus.shutdown(FLUSH_TIMEOUT) {
         tracing::warn!(%error, "the bus did not close cleanly");
     }
-    if !verdict.hung.is_empty() {
-        // Left-behind threads still run code of their libraries. That stays mapped without its
-        // file, but no exit handler may run beside it.
+    if verdict.is_haunted || !verdict.hung.is_empty() {
+        // Threads that were left behind still run code of their libraries. That stays mapped
+        // without its file, but no exit handler may run beside it.
         drop(workshop);
         let exit = conclude(&verdict);
         instance::leave_process(i32::from(exit.code()));

@@ -14,7 +14,9 @@ use serde_json::Value;
 
 use self::plugins::{Shelf, probe_with};
 pub use self::plugins::{examined, load_problem, manifest_of};
-pub use self::workshop::{Asked, Fresh, How, News, Outcome, Present, Refusal, Terms, Workshop};
+pub use self::workshop::{
+    Asked, Fresh, HostChanges, How, News, Outcome, Present, Refusal, Terms, Workshop,
+};
 use crate::bus::BusConfig;
 use crate::config::{self, Origins, Override, ServiceFile};
 use crate::environment::Process;

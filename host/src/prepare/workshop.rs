@@ -10,7 +10,7 @@ use plugin_api::manifest::Manifest;
 
 use super::look::{Bench, Course};
 use super::{Prepared, ReadyService};
-use crate::config::{self, Directives, Override};
+use crate::config::{self, Directives, Override, ServiceFile};
 use crate::environment::Process;
 use crate::logging::LogHandle;
 use crate::plugin::error::LoadError;
@@ -111,6 +111,17 @@ impl Terms {
             unload: directives.unload,
         }
     }
+}
+
+/// What only a restart of the host applies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostChanges {
+    /// Keys of `exphost.toml` that are not as they were when the host began.
+    pub keys: Vec<String>,
+    /// Services that the project did not have then.
+    pub new_services: Vec<String>,
+    /// What is wrong with the project now.
+    pub problems: Vec<Problem>,
 }
 
 /// What is told while a service is looked at.
@@ -250,15 +261,21 @@ impl Workshop {
         })
     }
 
-    /// Keys of `exphost.toml` that are not as they were when the host began, and problems of the
-    /// file: only a restart of the host applies them.
+    /// What has changed about the project that only a restart of the host applies. `known` are the
+    /// services that it has.
     #[must_use]
-    pub fn host_changes(&self) -> (Vec<String>, Vec<Problem>) {
-        let (settings, problems) = HostSettings::read(&self.config_folders());
-        if !problems.is_empty() {
-            return (Vec::new(), problems);
+    pub fn host_changes(&self, known: &[String]) -> HostChanges {
+        let project = Project::read(&self.0.places, &self.0.name, self.0.process.env);
+        let is_new = |file: &&ServiceFile| {
+            file.is_for_host && file.directives.enabled && !known.contains(&file.name)
+        };
+        let new_services = project.services.iter().filter(is_new).map(|file| file.name.clone());
+        let new_services = new_services.collect();
+        if project.problems.iter().any(Problem::is_error) {
+            return HostChanges { keys: Vec::new(), new_services, problems: project.problems };
         }
-        (self.0.settings.differences(&settings), problems)
+        let keys = self.0.settings.differences(&project.settings);
+        HostChanges { keys, new_services, problems: Vec::new() }
     }
 
     /// Looks at services. The project and the plugin directory are read once for all of them.

@@ -30,8 +30,7 @@ use crate::logging;
 use crate::plugin::host_side::ServiceHost;
 use crate::plugin::instance::Instance;
 use crate::plugin::library::RunRequest;
-use crate::prepare::{News, Workshop};
-use crate::problem::Problem;
+use crate::prepare::{HostChanges, News, Workshop};
 use crate::service::Hosted;
 use crate::service::mailbox::{Mailbox, MailboxLimits};
 use crate::service::notice::Notice;
@@ -54,8 +53,8 @@ enum Event {
     Ended { service: String, instance: u64, outcome: RunOutcome },
     /// What a look at files has found, and the number of the look.
     News(u64, News),
-    /// What of `exphost.toml` cannot be applied now, and what is wrong with it.
-    HostSettings(Vec<String>, Vec<Problem>),
+    /// What has changed about the project that only a restart of the host applies.
+    HostChanges(HostChanges),
     /// An old generation was unloaded, or could not be.
     Buried(Burial),
     /// Something that was expected by now may be missing.
@@ -71,6 +70,9 @@ pub struct Verdict {
     pub hung: Vec<String>,
     /// Whether somebody would not wait for the services to stop.
     pub forced: bool,
+    /// Whether code of plugins may still be running: of services that hang, or of generations
+    /// that could not be unloaded.
+    pub is_haunted: bool,
 }
 
 impl Verdict {
@@ -123,8 +125,10 @@ pub struct Supervisor {
     jobs: u64,
     /// Old generations that are being unloaded just now.
     burials: usize,
-    /// What was said last of `exphost.toml`, so that it is said once.
-    host_settings: (Vec<String>, Vec<Problem>),
+    /// What was said last of them, so that it is said once.
+    host_changes: HostChanges,
+    /// Threads that were left behind and have not ended.
+    left_behind: usize,
     /// Since when the host stops.
     stopping: Option<Instant>,
     forced: bool,
@@ -156,7 +160,8 @@ impl Supervisor {
             began: Instant::now(),
             jobs: 0,
             burials: 0,
-            host_settings: (Vec::new(), Vec::new()),
+            host_changes: HostChanges::default(),
+            left_behind: 0,
             stopping: None,
             forced: false,
         })
@@ -206,7 +211,7 @@ impl Supervisor {
                 self.on_ended(&service, instance, outcome);
             }
             Event::News(job, news) => self.on_news(job, news),
-            Event::HostSettings(keys, problems) => self.on_host_settings(keys, problems),
+            Event::HostChanges(changes) => self.on_host_changes(changes),
             Event::Buried(burial) => self.on_buried(burial),
             Event::Overdue => self.on_overdue(Instant::now()),
         }
@@ -252,6 +257,7 @@ impl Supervisor {
     fn on_ended(&mut self, service: &str, instance: u64, outcome: RunOutcome) {
         let Some(supervised) = self.find(service).filter(|it| it.instance == instance) else {
             tracing::debug!(service, instance, "a thread that was left behind has ended");
+            self.left_behind = self.left_behind.saturating_sub(1);
             return;
         };
         let state = supervised.state();
@@ -299,6 +305,7 @@ impl Supervisor {
                         "service hangs: it did not stop in time; its thread is left behind"
                     );
                     supervised.leave_behind();
+                    self.left_behind += 1;
                     if !self.goes_on_after_hang(&service, state) {
                         self.service(&service, Supervised::rest_if_ordered);
                     }
@@ -410,9 +417,8 @@ impl Supervisor {
         if !self.services.iter().all(Supervised::is_over) || self.burials > 0 {
             return false;
         }
-        // A service that was stopped by order may be started by order.
-        let rests = self.services.iter().any(|service| matches!(service.life, Life::Resting));
-        self.stopping.is_some() || !(rests || self.around.terms.stay)
+        let attended = self.services.iter().any(Supervised::is_attended);
+        self.stopping.is_some() || !(attended || self.around.terms.stay)
     }
 
     fn verdict(&self) -> Verdict {
@@ -423,6 +429,7 @@ impl Supervisor {
             failed: names(&|it| it.is_over() && it.failed() && !matches!(it.life, Life::Hung)),
             hung: names(&|it| matches!(it.life, Life::Hung) || !it.is_over()),
             forced: self.forced,
+            is_haunted: self.left_behind > 0 || self.kept() > 0,
         }
     }
 }

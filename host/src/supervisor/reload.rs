@@ -16,8 +16,7 @@ use super::supervised::{Life, Supervised};
 use super::transaction::{Attempted, Because, Failure, Phase, Transaction, Wish};
 use super::{Event, Supervisor};
 use crate::logging;
-use crate::prepare::{Asked, Fresh, How, News, Outcome, Refusal};
-use crate::problem::Problem;
+use crate::prepare::{Asked, Fresh, HostChanges, How, News, Outcome, Refusal};
 use crate::service::handover::ConfigAnswer;
 use crate::service::health::Check;
 
@@ -36,26 +35,31 @@ impl Supervisor {
     /// Looks for configuration that is not what runs.
     pub(super) fn look_for_config(&mut self) {
         let (workshop, report) = (self.around.workshop.clone(), self.report.clone());
+        let known: Vec<_> = self.services.iter().map(|it| it.name.clone()).collect();
         self.on_thread("look", move || {
-            let (keys, problems) = workshop.host_changes();
+            let changes = workshop.host_changes(&known);
             // The receiver is gone only when the host ends.
-            let _ = report.send(Event::HostSettings(keys, problems));
+            let _ = report.send(Event::HostChanges(changes));
         });
         self.look_at_all(Because::ConfigChanged);
     }
 
-    pub(super) fn on_host_settings(&mut self, keys: Vec<String>, problems: Vec<Problem>) {
-        if (&keys, &problems) == (&self.host_settings.0, &self.host_settings.1) {
+    pub(super) fn on_host_changes(&mut self, changes: HostChanges) {
+        if changes == self.host_changes {
             return;
         }
-        for problem in &problems {
+        for problem in &changes.problems {
             tracing::warn!("{}", problem.one_line());
         }
-        if !keys.is_empty() {
-            let keys = keys.join(", ");
+        if !changes.keys.is_empty() {
+            let keys = changes.keys.join(", ");
             tracing::warn!(keys, "exphost.toml has changed; restart the host to apply these keys");
         }
-        self.host_settings = (keys, problems);
+        if !changes.new_services.is_empty() {
+            let services = changes.new_services.join(", ");
+            tracing::warn!(services, "the project has new services; restart the host to run them");
+        }
+        self.host_changes = changes;
     }
 
     fn look_at_all(&mut self, because: Because) {
@@ -183,7 +187,10 @@ impl Supervisor {
         for change in &fresh.changes {
             tracing::info!(service, change, "configuration");
         }
+        let same_config = fresh.present.config == supervised.build.present.config;
         match supervised.life {
+            // Other timeouts, say: nothing that the instance knows of.
+            _ if !fresh.is_new_build && same_config => self.swap(service, *fresh),
             Life::Waiting => self.swap(service, *fresh),
             Life::Running(_) if !fresh.is_new_build && supervised.build.present.hands_over() => {
                 self.offer_config(service, fresh);
@@ -204,10 +211,10 @@ impl Supervisor {
         }
     }
 
-    /// Puts a build in the place of one that does not run.
+    /// Puts a build in the place of one that does not run, or what the host is told of one that does.
     fn swap(&mut self, service: &str, fresh: Fresh) {
         let old = self.take_up(service, fresh);
-        self.service(service, |it| it.pending = None);
+        self.service(service, Supervised::is_well);
         if let Some(old) = old {
             self.bury(service, old);
         }

@@ -209,6 +209,11 @@ impl Supervised {
         self.node().progress == Progress::Over && self.transaction.is_none()
     }
 
+    /// Whether somebody is at work on it: it was stopped by order, or a build of it was refused.
+    pub(super) fn is_attended(&self) -> bool {
+        matches!(self.life, Life::Resting) || self.pending.is_some()
+    }
+
     pub(super) fn failed(&self) -> bool {
         !matches!(self.life, Life::Ended(RunOutcome::Stopped) | Life::NotStarted | Life::Resting)
     }
