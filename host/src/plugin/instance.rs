@@ -43,8 +43,6 @@ impl Instance {
         Ok(Self { thread })
     }
 
-    /// TEMP
-    pub fn cut_off(&self) {}
     /// Whether the thread has ended, so that [`join`](Self::join) returns at once.
     #[must_use]
     pub fn is_finished(&self) -> bool {

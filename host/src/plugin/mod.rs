@@ -37,5 +37,4 @@ pub mod permissions;
 pub mod probe;
 pub mod scan;
 pub mod stage;
-pub mod unload;
 mod vtable;
