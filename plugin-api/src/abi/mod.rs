@@ -18,6 +18,7 @@ mod codes;
 mod host;
 pub mod identity;
 mod module;
+pub mod pthreads;
 pub mod runner;
 
 pub(crate) use client::Host;
@@ -30,6 +31,7 @@ pub use host::{
     TransitionReply,
 };
 pub use module::{PluginModule, PluginModuleRef, RunArguments};
+pub use pthreads::LiveThreads;
 
 // Tests build host tables of their own.
 #[cfg(test)]
