@@ -11,12 +11,13 @@ use super::repository;
 /// The plugins of the repository.
 pub const PLUGINS: [&str; 3] = ["heartbeat", "core", "chronicle"];
 
-const FIXTURES: [&str; 7] = [
+const FIXTURES: [&str; 8] = [
     "fixture-bare",
     "fixture-chatter",
     "fixture-counter",
     "fixture-faults",
     "fixture-greeter",
+    "fixture-leftovers",
     "fixture-minimal",
     "fixture-probe-crash",
 ];

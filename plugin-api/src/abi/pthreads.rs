@@ -278,8 +278,9 @@ fn now() -> u64 {
 
 /// Whether the thread that had this number at that time lives no more.
 fn is_gone(number: i32, at: u64) -> bool {
-    // SAFETY: neither call has a pointer; signal 0 is none, it only asks.
-    let asked = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), number, 0) };
+    let process = std::process::id();
+    // SAFETY: no pointers are passed; signal 0 is none, it only asks.
+    let asked = unsafe { libc::syscall(libc::SYS_tgkill, process, number, 0) };
     if asked != 0 {
         return std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH);
     }
