@@ -122,7 +122,8 @@ fn what_the_linker_keeps_is_seen_and_held() {
 fn a_library_that_is_dropped_stays() {
     let bench = Workbench::new();
     let (library, path) = opened(&bench, "fixture-leftovers");
-    drop(sole(library));
+    let gone = sole(library);
+    let _ = gone;
     assert!(is_mapped(&path));
 }
 

@@ -18,7 +18,11 @@ mod codes;
 mod host;
 pub mod identity;
 mod module;
+#[cfg(pthread_hooks)]
 pub mod pthreads;
+#[cfg(not(pthread_hooks))]
+#[path = "pthreads_absent.rs"]
+mod pthreads;
 pub mod runner;
 
 pub(crate) use client::Host;
@@ -30,8 +34,7 @@ pub use host::{
     CallsiteInfo, FieldKind, HostHandle, HostVtable, HostVtableRef, LogField, LogRecord,
     TransitionReply,
 };
-pub use module::{PluginModule, PluginModuleRef, RunArguments};
-pub use pthreads::LiveThreads;
+pub use module::{LiveThreads, PluginModule, PluginModuleRef, RunArguments};
 
 // Tests build host tables of their own.
 #[cfg(test)]

@@ -5,6 +5,7 @@ use abi_stable::StableAbi;
 use abi_stable::library::RootModule;
 use abi_stable::sabi_types::VersionStrings;
 use abi_stable::std_types::RSlice;
+use serde::{Deserialize, Serialize};
 
 use super::bytes::ByteSink;
 use super::host::HostHandle;
@@ -27,7 +28,7 @@ pub struct PluginModule {
     pub run: extern "C" fn(HostHandle, &RunArguments<'_>) -> u8,
     // Since 1.1.
     /// Writes which threads that this library's code started still live, as a JSON
-    /// [`LiveThreads`](super::LiveThreads); false when it cannot tell, with the reason in the sink
+    /// [`LiveThreads`]; false when it cannot tell, with the reason in the sink
     /// instead.
     #[sabi(missing_field(option))]
     pub live_threads: extern "C" fn(ByteSink) -> bool,
@@ -37,6 +38,15 @@ pub struct PluginModule {
     /// with the reason in the sink instead.
     #[sabi(missing_field(option))]
     pub unload: extern "C" fn(ByteSink) -> bool,
+}
+
+/// The threads that a library started and that still live, as JSON crosses the boundary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveThreads {
+    /// Their numbers, as the kernel has them; 0 for one that is just being made.
+    pub alive: Vec<i32>,
+    /// How many were not followed, because too many lived at once: nobody knows of these.
+    pub uncounted: usize,
 }
 
 /// What an instance is started with.

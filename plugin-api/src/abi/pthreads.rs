@@ -27,24 +27,15 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use libc::{pthread_attr_t, pthread_key_t, pthread_t};
-use serde::{Deserialize, Serialize};
 
-/// The threads that a library started and that still live.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LiveThreads {
-    /// Their numbers, as the kernel has them; 0 for one that is just being made.
-    pub alive: Vec<i32>,
-    /// How many were not followed, because too many lived at once: nobody knows of these.
-    pub uncounted: usize,
-}
+use super::LiveThreads;
 
 /// Why a library without the hooks cannot tell.
-pub(crate) const NOT_HOOKED: &str = "it cannot count its threads and keys: it was not exported by \
-     export_service!, or this machine is none where that is possible";
+pub(crate) const NOT_HOOKED: &str =
+    "it cannot count its threads and keys: it was not exported by export_service!";
 
 type Destructor = unsafe extern "C" fn(*mut c_void);
-// What runs in a thread may be unwound by `pthread_exit` and `pthread_cancel`.
-type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+type Start = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 type KeyCreate = unsafe extern "C" fn(*mut pthread_key_t, Option<Destructor>) -> c_int;
 type KeyDelete = unsafe extern "C" fn(pthread_key_t) -> c_int;
 type Create =
@@ -213,22 +204,58 @@ pub unsafe extern "C" fn create(
     code
 }
 
-/// Where every thread of this library begins. Nothing in here has a destructor, so that it may be
-/// unwound by `pthread_exit`.
-unsafe extern "C-unwind" fn begin(slot: *mut c_void) -> *mut c_void {
+/// Where every thread of this library begins: notes its number, then goes on with its start routine
+/// and the argument of that, as if it had begun there. A jump and not a call, for `pthread_exit` and
+/// `pthread_cancel` unwind a thread from within, and must find nothing of this library's there.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
+unsafe extern "C" fn begin(slot: *mut c_void) -> *mut c_void {
+    std::arch::naked_asm!(
+        "sub rsp, 8",
+        "call {note_begun}",
+        "add rsp, 8",
+        "mov rdi, rdx",
+        "jmp rax",
+        note_begun = sym note_begun,
+    )
+}
+
+/// As on the other processor.
+#[cfg(target_arch = "aarch64")]
+#[unsafe(naked)]
+unsafe extern "C" fn begin(slot: *mut c_void) -> *mut c_void {
+    std::arch::naked_asm!(
+        "stp x29, x30, [sp, #-16]!",
+        "bl {note_begun}",
+        "ldp x29, x30, [sp], #16",
+        "mov x2, x0",
+        "mov x0, x1",
+        "br x2",
+        note_begun = sym note_begun,
+    )
+}
+
+/// What a thread was to do. Of two pointers, so it is returned in two registers.
+#[repr(C)]
+struct Errand {
+    start: *mut c_void,
+    argument: *mut c_void,
+}
+
+/// Notes which thread the slot is for.
+unsafe extern "C" fn note_begun(slot: *mut c_void) -> Errand {
     // SAFETY: `create` passed a reference to a static, only ever used shared.
     let slot = unsafe { &*slot.cast::<Slot>() };
-    let start = slot.start.load(Ordering::Relaxed);
-    let argument = slot.argument.load(Ordering::Relaxed);
     slot.begun.store(now(), Ordering::Relaxed);
     // SAFETY: the call has no arguments, and the kernel always answers with the thread's number.
     let number = unsafe { libc::syscall(libc::SYS_gettid) }.cast_unsigned() & NUMBER;
+    let errand = Errand {
+        start: slot.start.load(Ordering::Relaxed),
+        argument: slot.argument.load(Ordering::Relaxed),
+    };
     // Nobody else writes to a claimed slot whose thread has not begun.
     slot.word.fetch_or(number, Ordering::Release);
-    // SAFETY: `create` stored it from a `Start`.
-    let start = unsafe { std::mem::transmute::<*mut c_void, Start>(start) };
-    // SAFETY: routine and argument belong together: the caller of `create` gave both.
-    unsafe { start(argument) }
+    errand
 }
 
 /// The thread's number in a slot's word; it is positive and has 31 bits.
@@ -353,35 +380,37 @@ mod tests {
         assert_ne!(unsafe { key_delete(MOST_KEYS as u32 + 7) }, 0);
     }
 
-    struct Errand {
+    struct Ends {
         tell: Sender<i32>,
         leave: Receiver<()>,
     }
 
-    unsafe extern "C-unwind" fn wait_to_leave(errand: *mut c_void) -> *mut c_void {
+    unsafe extern "C" fn wait_to_leave(ends: *mut c_void) -> *mut c_void {
         // SAFETY: the test below passes a box of this type, once.
-        let errand = unsafe { Box::from_raw(errand.cast::<Errand>()) };
+        let ends = unsafe { Box::from_raw(ends.cast::<Ends>()) };
         // SAFETY: no arguments.
         let number = unsafe { libc::syscall(libc::SYS_gettid) } as i32;
-        errand.tell.send(number).expect("the test listens");
-        let _ = errand.leave.recv();
-        std::ptr::null_mut()
+        ends.tell.send(number).expect("the test listens");
+        let _ = ends.leave.recv();
+        std::ptr::without_provenance_mut(42)
     }
 
     #[test]
     fn a_thread_is_alive_until_the_kernel_does_not_know_it() {
         let (tell, told) = channel();
         let (leave, may_leave) = channel();
-        let errand = Box::into_raw(Box::new(Errand { tell, leave: may_leave })).cast();
+        let ends = Box::into_raw(Box::new(Ends { tell, leave: may_leave })).cast();
         let mut thread = 0;
         // SAFETY: the pointers are to a local, to nothing, and to the box that the routine takes.
-        let code = unsafe { create(&raw mut thread, std::ptr::null(), wait_to_leave, errand) };
+        let code = unsafe { create(&raw mut thread, std::ptr::null(), wait_to_leave, ends) };
         assert_eq!(code, 0);
         let number = told.recv().expect("it began");
         assert!(alive().any(|alive| alive == number));
         leave.send(()).expect("it waits");
+        let mut returned = std::ptr::null_mut();
         // SAFETY: the thread was made above, and nobody else joins it.
-        assert_eq!(unsafe { libc::pthread_join(thread, std::ptr::null_mut()) }, 0);
+        assert_eq!(unsafe { libc::pthread_join(thread, &raw mut returned) }, 0);
+        assert_eq!(returned.addr(), 42, "what it returned comes through");
         assert!(!alive().any(|alive| alive == number));
     }
 
