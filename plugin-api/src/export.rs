@@ -53,6 +53,9 @@ macro_rules! export_service {
                 __export::__call_root_module_loader($crate::abi::runner::root_module::<Exported>)
             }
 
+            // So that the host can tell when nothing of this library is in use any more.
+            $crate::__pthread_hooks!();
+
             // SAFETY: `constructor` returns the module of the type named here, and the layout is
             // checked before the host uses it.
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
@@ -132,5 +135,62 @@ macro_rules! config {
         #[serde(rename_all = "snake_case", crate = "plugin_api::serde")]
         #[schemars(crate = "plugin_api::schemars")]
         $vis enum $name { $($variants)* }
+    };
+}
+
+/// Defines this library's own pthread functions, which write down what passes through them: see
+/// `abi/pthreads.rs`. At most once in a library, and at item level.
+///
+/// A hidden symbol of the library wins against the C library's when it is linked, for everything in
+/// it, the standard library included. It is defined by a stub and not by a Rust function of that
+/// name, which the linker's rules for exported names would show to other libraries.
+#[cfg(pthread_hooks)]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __pthread_hooks {
+    () => {
+        $crate::__pthread_hooks!("pthread_key_create", $crate::abi::pthreads::key_create);
+        $crate::__pthread_hooks!("pthread_key_delete", $crate::abi::pthreads::key_delete);
+        $crate::__pthread_hooks!("pthread_create", $crate::abi::pthreads::create);
+    };
+    ($name:literal, $hook:path) => {
+        ::core::arch::global_asm!(
+            concat!(".pushsection .text.", $name, ",\"ax\",%progbits"),
+            ".p2align 4",
+            concat!(".globl ", $name),
+            concat!(".hidden ", $name),
+            concat!(".type ", $name, ",%function"),
+            concat!($name, ":"),
+            $crate::__pthread_jump!(),
+            concat!(".size ", $name, ", . - ", $name),
+            ".popsection",
+            hook = sym $hook,
+        );
+    };
+}
+
+/// Where there are no stubs the host keeps each library mapped.
+#[cfg(not(pthread_hooks))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __pthread_hooks {
+    () => {};
+}
+
+#[cfg(all(pthread_hooks, target_arch = "x86_64"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __pthread_jump {
+    () => {
+        "jmp {hook}"
+    };
+}
+
+#[cfg(all(pthread_hooks, target_arch = "aarch64"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __pthread_jump {
+    () => {
+        "b {hook}"
     };
 }

@@ -18,6 +18,7 @@ const FIXTURES: [&str; 8] = [
     "fixture-counter",
     "fixture-faults",
     "fixture-greeter",
+    "fixture-leftovers",
     "fixture-minimal",
     "fixture-probe-crash",
 ];

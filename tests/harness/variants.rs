@@ -1,4 +1,4 @@
-//! `fixture-minimal`, built in ways that a host must refuse.
+//! `fixture-minimal`, built in other ways: most of them a host must refuse.
 //!
 //! Each variant is a small workspace below the target directory: a copy of the fixture beside a
 //! copy of plugin-api, which may be changed. They share one target directory, so that their
@@ -22,11 +22,42 @@ pub enum Variant {
     OtherMajor,
     /// Against a newer minor version of plugin-api.
     NewerMinor,
+    /// Against an older minor version of plugin-api: its table of functions ends where it ended then.
+    OlderMinor,
+}
+
+/// A change to a file of plugin-api: what stands between two texts, these included, gives way.
+struct Change {
+    file: &'static str,
+    from: &'static str,
+    through: &'static str,
+    to: &'static str,
+}
+
+impl Change {
+    const fn version(to: &'static str) -> Self {
+        Self { file: "Cargo.toml", from: "\nversion = \"", through: "\"\n", to }
+    }
+
+    /// # Panics
+    /// When the text is not there, so that a variant cannot silently be no other.
+    fn make(&self, text: &str) -> String {
+        let missing = |what| panic!("{}: there is no {what:?} to change", self.file);
+        let start = text.find(self.from).unwrap_or_else(|| missing(self.from));
+        let rest = start + self.from.len();
+        let end = if self.through.is_empty() {
+            rest
+        } else {
+            let at = text[rest..].find(self.through).unwrap_or_else(|| missing(self.through));
+            rest + at + self.through.len()
+        };
+        [&text[..start], self.to, &text[end..]].concat()
+    }
 }
 
 /// The built library of a variant.
 pub fn library(variant: Variant) -> PathBuf {
-    static BUILT: [OnceLock<PathBuf>; 4] = [const { OnceLock::new() }; 4];
+    static BUILT: [OnceLock<PathBuf>; 5] = [const { OnceLock::new() }; 5];
     BUILT[variant as usize].get_or_init(|| build(variant)).clone()
 }
 
@@ -37,22 +68,37 @@ impl Variant {
             Self::OtherLayout => "other-layout",
             Self::OtherMajor => "other-major",
             Self::NewerMinor => "newer-minor",
+            Self::OlderMinor => "older-minor",
         }
     }
 
-    /// The change: a file of plugin-api, what stands in it, and what takes its place.
-    const fn change(self) -> Option<(&'static str, &'static str, &'static str)> {
-        const VERSION: &str = "\nversion = \"1.1.0\"\n";
+    fn changes(self) -> Vec<Change> {
         match self {
-            Self::PanicAbort => None,
+            Self::PanicAbort => Vec::new(),
             // The plugin's side only reads this struct, so a further field needs no other change.
-            Self::OtherLayout => Some((
-                "src/abi/module.rs",
-                "pub stop_timeout: f64,",
-                "pub stop_timeout: f64,\n    /// Unknown to the host.\n    pub surplus: u32,",
-            )),
-            Self::OtherMajor => Some(("Cargo.toml", VERSION, "\nversion = \"2.0.0\"\n")),
-            Self::NewerMinor => Some(("Cargo.toml", VERSION, "\nversion = \"1.99.0\"\n")),
+            Self::OtherLayout => vec![Change {
+                file: "src/abi/module.rs",
+                from: "pub stop_timeout: f64,",
+                through: "",
+                to: "pub stop_timeout: f64,\n    /// Unknown to the host.\n    pub surplus: u32,",
+            }],
+            Self::OtherMajor => vec![Change::version("\nversion = \"2.0.0\"\n")],
+            Self::NewerMinor => vec![Change::version("\nversion = \"1.99.0\"\n")],
+            Self::OlderMinor => vec![
+                Change::version("\nversion = \"1.0.0\"\n"),
+                Change {
+                    file: "src/abi/module.rs",
+                    from: "    // Since 1.1.\n",
+                    through: "pub unload: extern \"C\" fn(ByteSink) -> bool,\n",
+                    to: "",
+                },
+                Change {
+                    file: "src/abi/runner.rs",
+                    from: "        live_threads,\n        unload,\n",
+                    through: "",
+                    to: "",
+                },
+            ],
         }
     }
 }
@@ -62,15 +108,13 @@ fn build(variant: Variant) -> PathBuf {
     let variants = profile.directory.join("variants");
     let workspace = variants.join(variant.name());
     lay_out(&workspace);
-    if let Some((file, from, to)) = variant.change() {
-        let file = workspace.join("plugin-api").join(file);
-        let text = read(&file);
-        assert!(text.contains(from), "{}: there is no {from:?} to change", file.display());
-        write_if_changed(&file, &text.replacen(from, to, 1));
+    for change in variant.changes() {
+        let file = workspace.join("plugin-api").join(change.file);
+        write_if_changed(&file, &change.make(&read(&file)));
     }
     let target = variants.join("target");
     let mut build = cargo();
-    // Nobody debugs a library that is only refused.
+    // Nobody debugs these libraries.
     build.env("CARGO_PROFILE_DEV_DEBUG", "false").env("CARGO_TARGET_DIR", &target);
     build.current_dir(&workspace).args([
         "rustc",

@@ -11,6 +11,7 @@ mod contracts;
 mod faults;
 mod hangs;
 mod logs;
+mod older_plugins;
 mod readme;
 mod reload;
 mod run;

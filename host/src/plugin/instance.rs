@@ -1,19 +1,25 @@
 //! One run of a service on a thread of its own.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use plugin_api::abi::RunOutcome;
 
+use super::desk::Desk;
 use super::host_side::ServiceHost;
 use super::library::{Library, RunRequest};
 
-/// A service's thread. Dropping the handle leaves the thread running.
+/// A service's thread. Dropping the handle leaves the thread running, and its library mapped for ever.
 #[derive(Debug)]
 pub struct Instance {
     thread: JoinHandle<()>,
+    desk: Desk,
+    /// Given back by [`join`](Self::join) alone. So whoever has a library to himself knows that every
+    /// thread that ran it has ended, destructors of thread-locals and all.
+    library: ManuallyDrop<Arc<Library>>,
 }
 
 impl Instance {
@@ -21,16 +27,20 @@ impl Instance {
     /// run is over, and must be quick.
     ///
     /// # Errors
-    /// When the operating system gives no thread; `on_end` is not called then.
+    /// When the operating system gives no thread, or more services run than the host has room for;
+    /// `on_end` is not called then.
     pub fn spawn(
         library: Arc<Library>,
         host: Arc<dyn ServiceHost>,
         request: RunRequest,
         on_end: impl FnOnce(RunOutcome) + Send + 'static,
     ) -> io::Result<Self> {
+        let desk = Desk::open(host)?;
         let name = thread_name(&request.service);
+        let library = ManuallyDrop::new(library);
+        let running = Arc::clone(&library);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let run = AssertUnwindSafe(|| library.run(host, &request));
+            let run = AssertUnwindSafe(|| running.run_at(desk, &request));
             let outcome = catch_unwind(run).unwrap_or_else(|payload| {
                 // Dropping it could run code of the plugin's that panics again.
                 std::mem::forget(payload);
@@ -38,9 +48,26 @@ impl Instance {
                 tracing::error!(service, "the host panicked while running a service");
                 RunOutcome::Panicked
             });
+            desk.close();
             on_end(outcome);
-        })?;
-        Ok(Self { thread })
+        });
+        match thread {
+            Ok(thread) => Ok(Self { thread, desk, library }),
+            Err(error) => {
+                desk.close();
+                drop(ManuallyDrop::into_inner(library));
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the host away from a run that does not end. When this returns, none of its calls is under
+    /// way, and those to come find nobody: no message is taken, no socket opened, nothing sent, no
+    /// step and no error recorded. So another instance may take the service over while this thread
+    /// hangs. Waits for a call that is under way, at most the few seconds that a socket may take to
+    /// open.
+    pub fn cut_off(&self) {
+        self.desk.close();
     }
 
     /// Whether the thread has ended, so that [`join`](Self::join) returns at once.
@@ -55,6 +82,7 @@ impl Instance {
             // Only `on_end` can have panicked, and the panic hook has said so.
             std::mem::forget(payload);
         }
+        drop(ManuallyDrop::into_inner(self.library));
     }
 }
 

@@ -6,12 +6,19 @@
 //! types, the derive and the layout checker. Its own loading functions are not used: they hand out
 //! one module for all files, bind lazily, and keep pointers into libraries in a cache.
 //!
-//! A library is mapped for ever, even one that was refused after it was opened: its constructors
-//! have run by then, and may have left threads, thread-local destructors or handlers that lead into
-//! its code. Closing it needs a proof that there are none.
+//! A library stays mapped until [`unload`](super::unload) has proved that nothing leads into it any
+//! more; one that is merely dropped, or was refused after it was opened, stays for ever: its
+//! constructors have run by then, and may have left threads, thread-local destructors or handlers
+//! that lead into its code.
+//!
+//! **Whatever of a library runs in the host runs on a thread that ends soon** and is joined: that of
+//! the instance, or one made for the call ([`apart`]). A thread-local of the plugin's that was used on
+//! a thread of the host's would be destroyed at that thread's end, by code of the library: until then
+//! the dynamic linker keeps it, or, worse, does not know that it has to.
 #![allow(unsafe_code)]
 
 use std::error::Error;
+use std::io;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,16 +35,19 @@ use libloading::os::unix::{Library as Mapping, RTLD_LOCAL, RTLD_NOW};
 use plugin_api::abi::{ByteSink, PluginModuleRef, RSlice, RStr, RunArguments, RunOutcome};
 use plugin_api::manifest::{ConfigProblem, Manifest};
 
+use super::dependencies::remember_the_hosts_own_libraries;
+use super::desk::Desk;
 use super::error::{LoadError, OpenFault};
 use super::host_side::ServiceHost;
 use super::identify::Identity;
 use super::stage::Staged;
-use super::vtable::Desk;
+use super::vtable;
 
-/// A plugin whose functions may be called.
+/// A plugin whose functions may be called. Dropped, it stays mapped, and its file where it is for
+/// backtraces; see [`unload`](super::unload::unload).
 pub struct Library {
-    module: PluginModuleRef,
-    staged: Staged,
+    pub(super) opened: Opened,
+    pub(super) staged: ManuallyDrop<Staged>,
 }
 
 impl std::fmt::Debug for Library {
@@ -67,9 +77,11 @@ impl Library {
     /// # Errors
     /// When the dynamic linker refuses the file, or its types are not the host's.
     pub fn open(staged: Staged) -> Result<Self, LoadError> {
-        let module = open_module(staged.path())
+        remember_the_hosts_own_libraries();
+        let opened = apart(|| open_module(staged.path()))
+            .unwrap_or_else(|error| Err(OpenFault::Module { reason: error.to_string() }))
             .map_err(|fault| LoadError::new(&staged.identity().file, fault))?;
-        Ok(Self { module, staged })
+        Ok(Self { opened, staged: ManuallyDrop::new(staged) })
     }
 
     /// Who it is.
@@ -84,7 +96,8 @@ impl Library {
     /// When the plugin cannot give it, or gives another plugin's.
     pub fn manifest(&self) -> Result<Manifest, LoadError> {
         let identity = self.identity();
-        manifest_of(self.module)
+        apart(|| manifest_of(self.opened.module))
+            .unwrap_or_else(|error| Err(OpenFault::Manifest { reason: error.to_string() }))
             .and_then(|manifest| {
                 agrees(&manifest, &identity.name, &identity.version.to_string())?;
                 Ok(manifest)
@@ -95,22 +108,37 @@ impl Library {
     /// Reads a configuration as the service's own type would; empty when it fits.
     #[must_use]
     pub fn check_config(&self, config: &[u8]) -> Vec<ConfigProblem> {
-        check_config_of(self.module, config)
+        apart(|| check_config_of(self.opened.module, config)).unwrap_or_else(|error| {
+            vec![ConfigProblem { key: String::new(), message: error.to_string() }]
+        })
     }
 
     /// Runs one instance of the service, from `new` to `stop`, on the calling thread, which must be
     /// the instance's own: whatever the plugin leaves behind on it ends with it.
     #[must_use]
     pub fn run(&self, host: Arc<dyn ServiceHost>, request: &RunRequest) -> RunOutcome {
-        let desk = Desk::open(host);
+        let desk = match Desk::open(host) {
+            Ok(desk) => desk,
+            Err(error) => {
+                let service = request.service.as_str();
+                tracing::error!(service, %error, "the service cannot run");
+                return RunOutcome::NoRuntime;
+            }
+        };
+        let outcome = self.run_at(desk, request);
+        desk.close();
+        outcome
+    }
+
+    /// As [`run`](Self::run), at a desk of the caller's.
+    pub(super) fn run_at(&self, desk: Desk, request: &RunRequest) -> RunOutcome {
         let arguments = RunArguments {
             service: RStr::from_str(&request.service),
             project: RStr::from_str(&request.project),
             config: RSlice::from_slice(&request.config),
             stop_timeout: request.stop_timeout.as_secs_f64(),
         };
-        let code = self.module.run()(desk.handle(), &arguments);
-        desk.close();
+        let code = self.opened.module.run()(vtable::handle(desk), &arguments);
         RunOutcome::from_code(code).unwrap_or_else(|| {
             let service = request.service.as_str();
             tracing::error!(service, code, "the plugin returned an unknown outcome");
@@ -119,13 +147,37 @@ impl Library {
     }
 }
 
+/// Makes a call into a plugin on a thread of its own, and returns when that thread is gone.
+///
+/// # Errors
+/// When the operating system gives no thread, or the host's part of the call panicked.
+pub(super) fn apart<T: Send>(call: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread =
+            std::thread::Builder::new().name("plugin-call".to_owned()).spawn_scoped(scope, call)?;
+        // By `join` and not by the scope's end, which waits for the call alone: the thread's
+        // destructors may be code of the plugin's.
+        thread.join().map_err(|payload| {
+            std::mem::forget(payload);
+            io::Error::other("the host panicked in a call to the plugin")
+        })
+    })
+}
+
+/// A library that was opened.
+pub(super) struct Opened {
+    /// Closed by nobody but `unload`.
+    pub(super) mapping: ManuallyDrop<Mapping>,
+    pub(super) module: PluginModuleRef,
+}
+
 /// Steps 1 to 4 of the load order; see the module above.
-pub(super) fn open_module(file: &Path) -> Result<PluginModuleRef, OpenFault> {
+pub(super) fn open_module(file: &Path) -> Result<Opened, OpenFault> {
     // SAFETY: opening runs the library's constructors, which may be anything. In the host it is
     // done only with a file that a child process has opened before without harm, and that nobody
     // else can write; in that child process, harm is what is to be found out.
     let opened = unsafe { Mapping::open(Some(file), RTLD_NOW | RTLD_LOCAL) };
-    // Never closed: see the argument at the top.
+    // Not closed when it is refused below: see the argument at the top.
     let mapping = ManuallyDrop::new(opened.map_err(|error| linker_fault(&error, file))?);
     // SAFETY: `identify` saw that the file defines the symbol. Whoever defines this name exports an
     // `AbiHeader` at it; the first bytes of that are checked by `upgrade` before anything is
@@ -137,10 +189,11 @@ pub(super) fn open_module(file: &Path) -> Result<PluginModuleRef, OpenFault> {
     // SAFETY: the layout of everything that the module leads to has just been found equal, or
     // older in a way that the accessors know (fields that are missing at the end of a prefix type).
     let module = unsafe { header.init_root_module_with_unchecked_layout::<PluginModuleRef>() };
-    module.map_err(|error| match error {
+    let module = module.map_err(|error| match error {
         LibraryError::RootModule { err, .. } => OpenFault::Module { reason: one_line(&err) },
         other => header_fault(&other),
-    })
+    })?;
+    Ok(Opened { mapping, module })
 }
 
 /// Asks the plugin for its manifest.
@@ -214,7 +267,7 @@ fn header_fault(error: &LibraryError) -> OpenFault {
     OpenFault::Header { reason }
 }
 
-fn one_line(text: &(impl std::fmt::Display + ?Sized)) -> String {
+pub(super) fn one_line(text: &(impl std::fmt::Display + ?Sized)) -> String {
     let text = text.to_string();
     let words: Vec<&str> = text.split_whitespace().take(60).collect();
     words.join(" ")

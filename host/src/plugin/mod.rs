@@ -19,15 +19,18 @@
 //!    boundary, and only then take the module. After that each function of the module has the
 //!    signature that the host believes it has; this is what all calls in `library.rs` and `vtable.rs`
 //!    rest on.
-//! 6. [`instance`] calls `run` on a thread of its own. No plugin code runs on any other thread of the
-//!    host, but for the short calls of step 5.
+//! 6. [`instance`] calls `run` on a thread of its own. No plugin code runs on a thread that outlives
+//!    it: the short calls of step 5 have a thread each, which is joined.
+//! 7. [`unload`] closes a library when it is proved that nothing leads into it any more, and else
+//!    leaves it mapped for ever. So no code or static of a plugin is ever gone while somebody may
+//!    still use it.
 //!
 //! What this does not give is protection from a plugin that means harm: it shares the address
-//! space. The steps keep accidents out: half-copied files, other builds, other machines.
-//!
-//! A library stays mapped for ever, so no code or static of a plugin is ever gone while somebody may
-//! still use it.
+//! space. The steps keep accidents out: half-copied files, other builds, other machines, forgotten
+//! threads.
 
+mod dependencies;
+mod desk;
 pub mod error;
 pub mod host_side;
 pub mod identify;
@@ -37,4 +40,5 @@ pub mod permissions;
 pub mod probe;
 pub mod scan;
 pub mod stage;
+pub mod unload;
 mod vtable;

@@ -304,7 +304,7 @@ fn child(file: &Path) -> std::io::Result<()> {
 }
 
 fn examine(file: &Path, config: &[u8]) -> Result<(Manifest, Vec<ConfigProblem>), OpenFault> {
-    let module = open_module(file)?;
+    let module = open_module(file)?.module;
     let manifest = manifest_of(module)?;
     let problems = if config.is_empty() { Vec::new() } else { check_config_of(module, config) };
     Ok((manifest, problems))

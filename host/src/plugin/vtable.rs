@@ -4,10 +4,8 @@
 //! Every function here is called by foreign code, on a thread of the plugin's. Three things make
 //! that sound:
 //!
-//! * **The context pointer stays valid.** It points to a [`Desk`] that is leaked on purpose, a few
-//!   words for each run: nobody can prove that a thread which the plugin left behind will not call
-//!   once more. What is worth something, the [`ServiceHost`], is taken out of the desk when `run`
-//!   has returned; a later call finds nobody and gets an answer that means "no".
+//! * **The context is never followed.** It is a number that is looked up, see [`Desk`]: after its
+//!   run, and for one that was made up, there is nobody, and the answer means "no".
 //! * **Nothing unwinds into the plugin.** Each body runs in `catch_unwind`. The payload of a caught
 //!   panic is forgotten, not dropped: its drop could panic again.
 //! * **What the plugin hands in is of the checked layout.** References and slices come from types
@@ -20,7 +18,6 @@
 use std::cell::Cell;
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use plugin_api::SavedState;
@@ -33,6 +30,7 @@ use plugin_api::abi::{
 use plugin_api::state::{HealthStatus, Method, ServiceState};
 use plugin_api::zmq::SocketSpec;
 
+use super::desk::Desk;
 use super::host_side::ServiceHost;
 use crate::logging::bridge::{self, Callsite, Value};
 use crate::message::{Envelope, SocketId};
@@ -60,43 +58,12 @@ static VTABLE: WithMetadata<HostVtable> = WithMetadata::new(HostVtable {
     answer_config,
 });
 
-/// Where a plugin finds its host for the time of one run.
-pub(super) struct Desk {
-    service: String,
-    host: RwLock<Option<Arc<dyn ServiceHost>>>,
-}
-
-impl Desk {
-    /// Sets up a desk; it is never freed, see the module's argument.
-    pub(super) fn open(host: Arc<dyn ServiceHost>) -> &'static Self {
-        let service = host.service().to_owned();
-        Box::leak(Box::new(Self { service, host: RwLock::new(Some(host)) }))
+/// What a plugin gets for the run at `desk`.
+pub(super) fn handle(desk: Desk) -> HostHandle {
+    HostHandle {
+        context: desk.context(),
+        vtable: HostVtableRef::from_prefix_ref(VTABLE.static_as_prefix()),
     }
-
-    /// What the plugin gets.
-    pub(super) fn handle(&'static self) -> HostHandle {
-        HostHandle {
-            context: std::ptr::from_ref(self).cast(),
-            vtable: HostVtableRef::from_prefix_ref(VTABLE.static_as_prefix()),
-        }
-    }
-
-    /// Ends the run: calls from now on find nobody.
-    pub(super) fn close(&self) {
-        let host = self.host.write().unwrap_or_else(PoisonError::into_inner).take();
-        drop(host);
-    }
-
-    fn host(&self) -> Option<Arc<dyn ServiceHost>> {
-        self.host.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// The desk of a call.
-fn desk(context: *const ()) -> &'static Desk {
-    // SAFETY: a plugin passes back the pointer of its `HostHandle` (the table's contract), which
-    // `Desk::handle` made from a reference to a desk that is never freed.
-    unsafe { &*context.cast::<Desk>() }
 }
 
 /// Runs the body of one vtable function; `otherwise` is the answer after the run and after a panic.
@@ -106,16 +73,15 @@ fn answer<T>(
     otherwise: T,
     body: impl FnOnce(&dyn ServiceHost) -> T,
 ) -> T {
-    let desk = desk(context);
-    let outcome = catch_unwind(AssertUnwindSafe(|| desk.host().map(|host| body(&*host))));
-    match outcome {
+    let desk = Desk::of(context);
+    match catch_unwind(AssertUnwindSafe(|| desk.with_host(body))) {
         Ok(Some(value)) => value,
         Ok(None) => otherwise,
         Err(payload) => {
             std::mem::forget(payload);
-            let service = desk.service.as_str();
-            // Logging may be what panicked.
+            // Asking for the name and logging may be what panicked.
             let logged = catch_unwind(|| {
+                let service = desk.with_host(|host| host.service().to_owned());
                 tracing::error!(service, function, "the host panicked in a call from a plugin");
             });
             if let Err(payload) = logged {

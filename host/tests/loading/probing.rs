@@ -143,9 +143,9 @@ fn a_grandchild_that_holds_the_pipes_does_not_keep_the_parent() {
 #[test]
 fn a_missing_symbol_is_told_in_the_linkers_words() {
     // `RTLD_NOW`: it is missed at once, not at the first call.
-    let bytes = patched(b"\0pthread_key_create\0", b"\0pthread_key_creatX\0");
+    let bytes = patched(b"\0pthread_setspecific\0", b"\0pthread_setspecifiX\0");
     let text = message(&refused(&bytes));
-    assert!(text.starts_with("cannot be opened: undefined symbol: pthread_key_creatX"), "{text}");
+    assert!(text.starts_with("cannot be opened: undefined symbol: pthread_setspecifiX"), "{text}");
 }
 
 #[test]

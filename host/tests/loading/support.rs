@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use exphost::environment::{Env, ProcessEnv};
 use exphost::plugin::error::LoadError;
 use exphost::plugin::identify::{Identity, identify};
 use exphost::plugin::library::Library;
@@ -17,21 +18,31 @@ pub(crate) const EXPHOST: &str = env!("CARGO_BIN_EXE_exphost");
 /// Generous: it must not be what decides on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The fixture's bytes, stripped of debug information; built once.
+/// The bytes of the fixture that most tests load.
 pub(crate) fn good() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
-    BYTES.get_or_init(|| {
+    BYTES.get_or_init(|| fixture("handmade"))
+}
+
+/// A fixture's bytes, stripped of debug information; all are built once, at the first call.
+pub(crate) fn fixture(package: &str) -> Vec<u8> {
+    const FIXTURES: [&str; 3] = ["handmade", "fixture-companion", "fixture-leftovers"];
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let directory = BUILT.get_or_init(|| {
         let target = Path::new(EXPHOST).ancestors().nth(2).expect("a target directory");
-        let status = Command::new(env!("CARGO"))
-            .args(["build", "--package", "handmade", "--config", "profile.dev.strip=true"])
-            .arg("--target-dir")
-            .arg(target.join("fixtures"))
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .expect("cargo starts");
-        assert!(status.success(), "the fixture does not build");
-        std::fs::read(target.join("fixtures/debug/libhandmade.so")).expect("the fixture")
-    })
+        let target = target.join("fixtures");
+        let mut build = Command::new(env!("CARGO"));
+        build.arg("build").args(["--config", "profile.dev.strip=true"]);
+        build.arg("--target-dir").arg(&target).current_dir(env!("CARGO_MANIFEST_DIR"));
+        build.args(FIXTURES.iter().flat_map(|package| ["--package", package]));
+        assert!(build.status().expect("cargo starts").success(), "the fixtures do not build");
+        // Where cargo is told to build for a target by name, as it is for a sanitizer, it says so in
+        // the path.
+        let named = ProcessEnv.get("CARGO_BUILD_TARGET").map(|triple| target.join(triple));
+        named.unwrap_or(target).join("debug")
+    });
+    let file = directory.join(format!("lib{}.so", package.replace('-', "_")));
+    std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 /// A plugin directory with the fixture, or something made of it, in it.
@@ -54,8 +65,12 @@ impl Workbench {
     }
 
     pub(crate) fn staged(&self, bytes: &[u8]) -> Staged {
+        self.staged_as(bytes, 1)
+    }
+
+    pub(crate) fn staged_as(&self, bytes: &[u8], generation: u64) -> Staged {
         let identity = identify(&self.file(bytes)).expect("identified");
-        self.staging.stage(&identity, 1).expect("staged")
+        self.staging.stage(&identity, generation).expect("staged")
     }
 
     pub(crate) fn identified(&self, bytes: &[u8]) -> Result<Identity, LoadError> {

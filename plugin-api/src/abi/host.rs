@@ -85,8 +85,7 @@ pub struct HostHandle {
 }
 
 // SAFETY: the table's contract says that every function may be called from any thread; the pointer
-// is only ever handed back to them, and the host keeps its target alive until `run` has returned
-// and the plugin's threads have ended.
+// is only ever handed back to them, and the host knows when it stands for a run that is over.
 unsafe impl Send for HostHandle {}
 // SAFETY: as above.
 unsafe impl Sync for HostHandle {}

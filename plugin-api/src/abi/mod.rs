@@ -20,6 +20,11 @@ pub mod identity;
 #[cfg(test)]
 mod idle;
 mod module;
+#[cfg(pthread_hooks)]
+pub mod pthreads;
+#[cfg(not(pthread_hooks))]
+#[path = "pthreads_absent.rs"]
+mod pthreads;
 pub mod runner;
 
 pub(crate) use client::{Host, Word};
@@ -33,7 +38,7 @@ pub use host::{
     CallsiteInfo, FieldKind, HostHandle, HostVtable, HostVtableRef, LogField, LogRecord,
     TransitionReply,
 };
-pub use module::{PluginModule, PluginModuleRef, RunArguments};
+pub use module::{LiveThreads, PluginModule, PluginModuleRef, RunArguments};
 
 // Tests build host tables of their own.
 #[cfg(test)]

@@ -1,15 +1,18 @@
 //! The plugin's functions, generic over the service: what `export_service!` puts into the module.
 #![allow(unsafe_code)]
 
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use abi_stable::prefix_type::PrefixTypeTrait;
+use abi_stable::prefix_type::{PrefixRefTrait, WithMetadata};
 use abi_stable::std_types::RSlice;
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
 
-use super::{ByteSink, HostHandle, PluginModule, PluginModuleRef, RunArguments, RunOutcome};
+use super::{
+    ByteSink, HostHandle, PluginModule, PluginModuleRef, RunArguments, RunOutcome, pthreads,
+};
 use crate::manifest::{ConfigProblem, Manifest};
 use crate::runtime;
 use crate::service::Service;
@@ -26,11 +29,22 @@ pub trait Plugin: 'static {
     const CRATE_NAME: &'static str;
 }
 
-/// The module of a plugin, made once when its library is loaded.
+/// The module of a plugin. It is a part of the library, so nothing of it is left when that goes.
 #[must_use]
 pub fn root_module<P: Plugin>() -> PluginModuleRef {
-    PluginModule { manifest: manifest::<P>, check_config: check_config::<P>, run: run::<P> }
-        .leak_into_prefix()
+    PluginModuleRef::from_prefix_ref(Table::<P>::MODULE.static_as_prefix())
+}
+
+struct Table<P>(PhantomData<P>);
+
+impl<P: Plugin> Table<P> {
+    const MODULE: &'static WithMetadata<PluginModule> = &WithMetadata::new(PluginModule {
+        manifest: manifest::<P>,
+        check_config: check_config::<P>,
+        run: run::<P>,
+        live_threads,
+        unload,
+    });
 }
 
 extern "C" fn manifest<P: Plugin>(out: ByteSink) -> bool {
@@ -100,4 +114,24 @@ extern "C" fn run<P: Plugin>(host: HostHandle, arguments: &RunArguments<'_>) -> 
             RunOutcome::Panicked.code()
         }
     }
+}
+
+/// Writes what the hooks have seen of this library's threads; see [`PluginModule::live_threads`].
+pub extern "C" fn live_threads(out: ByteSink) -> bool {
+    guarded_write(out, || {
+        serde_json::to_vec(&pthreads::live_threads()?).map_err(|error| error.to_string())
+    })
+}
+
+/// Prepares the library for being closed; see [`PluginModule::unload`].
+pub extern "C" fn unload(out: ByteSink) -> bool {
+    guarded_write(out, || {
+        if !pthreads::are_hooked() {
+            return Err(pthreads::NOT_HOOKED.to_owned());
+        }
+        // The hook in place is a box, which nobody else would free.
+        drop(std::panic::take_hook());
+        // Last, so that what the above may have made is among them.
+        serde_json::to_vec(&pthreads::keys()?).map_err(|error| error.to_string())
+    })
 }
