@@ -16,3 +16,4 @@ pub mod project;
 pub mod service;
 pub mod signals;
 pub mod supervisor;
+pub mod watch;
