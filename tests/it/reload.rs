@@ -145,7 +145,7 @@ fn a_bad_build_leaves_the_old_one_running_with_its_state() {
 
 #[test]
 fn a_build_that_hangs_in_start_is_given_up_and_the_old_one_is_back() {
-    for behaviour in ["pending in start", "hang in start"] {
+    for behaviour in ["wait in start", "hang in start"] {
         let mut changeling = Changeling::start(BY_HAND);
         changeling.send_numbers(10);
         changeling.install(Build::behaving(711, behaviour));
@@ -170,11 +170,9 @@ fn a_build_that_hangs_in_start_is_given_up_and_the_old_one_is_back() {
 
 #[test]
 fn another_abi_is_refused_and_named() {
-    let (port, commands) = (free_port(), Publisher::bind());
-    let toml = publisher(port) + &subscriber(commands.port(), &["commands"]);
     let host = Project::new()
         .config("exphost", "[reload]\nwatch = false\n")
-        .service("minimal", "fixture-minimal", toml)
+        .service("minimal", "fixture-minimal", "")
         .start();
     host.wait_until_running("minimal");
     for (variant, reason) in [

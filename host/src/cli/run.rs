@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use super::{Common, Exit, output};
 use crate::bus::Bus;
-use crate::environment::Process;
+use crate::environment::{Mode, Process};
 use crate::logging::{self, LogHandle};
 use crate::plugin::error::LoadError;
 use crate::plugin::instance;
 use crate::prepare::{self, Prepared, ReadyService, Workshop};
 use crate::signals;
-use crate::supervisor::orders::Orders;
+use crate::supervisor::orders::{Order, Orders};
 use crate::supervisor::{Launch, ReloadTerms, Supervisor, Surroundings, Verdict};
+use crate::watch::{Change, Watch, WatchPlan};
 
 /// How long the bus may take to send what is left.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_200);
@@ -92,6 +93,9 @@ fn host(
     company: Company,
 ) -> Result<Verdict, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before the first service starts, so that no signal finds the default action; and before the
+    // first plugin is opened, so that no handler of ours leads back into one.
+    let signals = runtime.block_on(async { signals::listen() })?;
     let bus = Bus::start(prepared.bus_config())?;
     let workshop = Workshop::new(&mut prepared, process, log).ok_or("the project has no name")?;
     let services = std::mem::take(&mut prepared.services);
@@ -101,8 +105,6 @@ fn host(
     };
     let launches = services.into_iter().map(launch).collect::<Result<Vec<_>, _>>()?;
     let verdict = runtime.block_on(async {
-        // Before the first service starts, so that no signal finds the default action.
-        let signals = signals::listen()?;
         let (orders, inbox) = Orders::channel();
         let around = Surroundings {
             project: prepared.project.clone(),
@@ -114,6 +116,7 @@ fn host(
             terms: reload_terms(&prepared, company.stay),
         };
         let supervisor = Supervisor::new(launches, around)?;
+        let _watch = watch(&prepared, &workshop, process.mode, company.watch_plugins, &orders)?;
         (company.companion)(orders);
         Ok::<_, std::io::Error>(supervisor.run().await)
     })?;
@@ -128,6 +131,36 @@ fn host(
         instance::leave_process(i32::from(exit.code()));
     }
     Ok(verdict)
+}
+
+/// Watches what the project says is to be watched; `plugins` has the last word on the plugins.
+fn watch(
+    prepared: &Prepared,
+    workshop: &Workshop,
+    mode: Mode,
+    plugins: Option<bool>,
+    orders: &Orders,
+) -> std::io::Result<Option<Watch>> {
+    let reload = &prepared.settings.reload;
+    if !reload.watch.unwrap_or(mode == Mode::Development) {
+        return Ok(None);
+    }
+    let plan = WatchPlan {
+        plugins: plugins.unwrap_or(true).then(|| workshop.plugins_dir().to_owned()),
+        config: workshop.config_folders(),
+        settle: reload.settle,
+        rescan: reload.rescan,
+    };
+    let orders = orders.clone();
+    let tell = move |change| {
+        let order = match change {
+            Change::Plugins(_) => Order::LookForPlugins,
+            Change::Config(_) => Order::LookForConfig,
+        };
+        // The supervisor is gone only when the host ends.
+        let _ = orders.give_blocking(order);
+    };
+    Watch::begin(plan, tell).map(Some)
 }
 
 fn reload_terms(prepared: &Prepared, stay: bool) -> ReloadTerms {
