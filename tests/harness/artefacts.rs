@@ -11,7 +11,7 @@ use super::repository;
 /// The plugins of the repository.
 pub const PLUGINS: [&str; 3] = ["heartbeat", "core", "chronicle"];
 
-const FIXTURES: [&str; 8] = [
+const FIXTURES: [&str; 9] = [
     "fixture-bare",
     "fixture-changeling",
     "fixture-chatter",
