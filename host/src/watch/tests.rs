@@ -6,10 +6,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, DataChange, Flag, ModifyKind};
+use notify::event::{AccessKind, AccessMode, DataChange, Flag, ModifyKind, RemoveKind};
 use notify::{Config, Event, EventHandler, EventKind, RecursiveMode, Watcher, WatcherKind};
 use tempfile::TempDir;
 
@@ -294,9 +295,8 @@ fn a_folder_that_goes_and_comes_back_is_watched_again() {
     rig.write("next/liba.so", "the next");
     fs::rename(&plugins, rig.path("last")).expect("a move");
     fs::rename(rig.path("next"), &plugins).expect("a move");
-    while fs::read(&plugins.join("liba.so")).ok().as_deref() != Some(b"the next")
-        || rig.wait_for("plugins/liba.so").1 != Stamp::of(&plugins.join("liba.so"))
-    {}
+    let next = Stamp::of(&plugins.join("liba.so"));
+    while rig.wait_for("plugins/liba.so").1 != next {}
     assert!(is_watched(&plugins) && !is_watched(&rig.path("last")));
 }
 
@@ -323,6 +323,9 @@ thread_local! {
     static HANDLER: RefCell<Option<Box<dyn EventHandler>>> = const { RefCell::new(None) };
 }
 
+/// What scripted watchers were asked to watch, by all tests: each has folders of its own.
+static WATCHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
 /// A watcher of which a test says what it tells.
 struct Scripted;
 
@@ -332,8 +335,9 @@ impl Watcher for Scripted {
         Ok(Self)
     }
 
-    fn watch(&mut self, _: &Path, mode: RecursiveMode) -> notify::Result<()> {
+    fn watch(&mut self, path: &Path, mode: RecursiveMode) -> notify::Result<()> {
         assert_eq!(mode, RecursiveMode::NonRecursive);
+        WATCHED.lock().expect("nobody panics with it").push(path.to_owned());
         Ok(())
     }
 
@@ -344,6 +348,11 @@ impl Watcher for Scripted {
     fn kind() -> WatcherKind {
         WatcherKind::NullWatcher
     }
+}
+
+fn times_watched(folder: &Path) -> usize {
+    let watched = WATCHED.lock().expect("nobody panics with it");
+    watched.iter().filter(|path| *path == folder).count()
 }
 
 fn hear(event: notify::Result<Event>) {
@@ -363,7 +372,19 @@ fn when_the_system_has_lost_count_the_folders_are_looked_through_at_once() {
         rig.write(&name, "new");
         hear(event);
         rig.wait_for(&name);
+        // A folder may have been replaced meanwhile.
+        assert_eq!(times_watched(&rig.path("config")), number + 2);
     }
+}
+
+#[test]
+fn a_folder_that_something_happened_to_is_watched_anew() {
+    // The directory may be another one though it has the number of the one that was removed.
+    let mut rig = Rig::of::<Scripted>(NEVER, |_| {});
+    rig.write("plugins/liba.so", "in the new folder");
+    hear(Ok(Event::new(EventKind::Remove(RemoveKind::File)).add_path(rig.path("plugins"))));
+    rig.wait_for("plugins/liba.so");
+    assert_eq!([times_watched(&rig.path("plugins")), times_watched(&rig.path("config"))], [2, 1]);
 }
 
 #[test]
