@@ -6,6 +6,7 @@
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod environment;
 pub mod logging;
 pub mod message;

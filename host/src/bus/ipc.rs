@@ -1,5 +1,5 @@
 //! The file behind an ipc endpoint: libzmq removes whatever is in the way when it binds, even the
-//! socket of a living process, so the host looks first.
+//! socket of a living process, so the host looks first. The control socket's is looked at alike.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ use super::error::BusError;
 ///
 /// # Errors
 /// When the directory is missing, something else is there, or somebody listens.
-pub(super) fn prepare(path: &Path) -> Result<(), BusError> {
+pub(crate) fn prepare(path: &Path) -> Result<(), BusError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -7,7 +7,7 @@ pub mod endpoint;
 pub mod error;
 pub mod frame;
 mod holder;
-mod ipc;
+pub(crate) mod ipc;
 pub mod options;
 mod stats;
 mod thread;

@@ -4,7 +4,12 @@ mod check;
 mod inspect;
 mod list;
 mod output;
+mod reload;
+mod reports;
 mod run;
+mod running;
+mod service_order;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -118,6 +123,45 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show how the running host and its services are
+    Status {
+        /// Show this service alone
+        service: Option<String>,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have a running service replaced by the newest build of its plugin, and its configuration read again
+    Reload {
+        /// The service
+        #[arg(required_unless_present = "all")]
+        service: Option<String>,
+        /// Reload every service, one after the other
+        #[arg(long, conflicts_with = "service")]
+        all: bool,
+        /// Let a lower version take the place of a higher one
+        #[arg(long)]
+        force: bool,
+        /// Print one JSON object a line: the steps, and last the verdict
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start a service of the running host, and wait until it runs
+    Start {
+        /// The service
+        service: String,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop a service of the running host, and wait until it has stopped; it stays so until it is started
+    Stop {
+        /// The service
+        service: String,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Parses the command line and runs its command.
@@ -138,5 +182,13 @@ pub fn main(process: &Process<'static>) -> Exit {
         Command::Check { json } => check::check(common, process, json),
         Command::List { json } => list::list(common, process, json),
         Command::Inspect { file, json } => inspect::inspect(process, &file, json),
+        Command::Status { service, json } => {
+            status::status(common, process, service.as_deref(), json)
+        }
+        Command::Reload { service, force, json, all: _ } => {
+            reload::reload(common, process, reload::Reload { service, force, json })
+        }
+        Command::Start { service, json } => service_order::start(common, process, service, json),
+        Command::Stop { service, json } => service_order::stop(common, process, service, json),
     }
 }

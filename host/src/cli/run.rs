@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Common, Exit, output};
 use crate::bus::Bus;
+use crate::control::{Lock, Place, Server};
 use crate::environment::{Mode, Process};
 use crate::logging::{self, LogHandle};
 use crate::plugin::error::LoadError;
@@ -40,6 +41,15 @@ pub(super) fn run_with(common: &Common, process: &Process<'static>, company: Com
         }
         return Exit::BadConfig;
     }
+    // Before the log is opened, which the host that runs already is writing to.
+    let socket = prepared.settings.control.socket.as_deref();
+    let lock = match Lock::take(Place::of_host(&prepared.project, socket, process)) {
+        Ok(lock) => lock,
+        Err(problem) => {
+            output::note(&output::problem(&problem));
+            return Exit::Failed;
+        }
+    };
     let log = match logging::init(
         &prepared.log_settings,
         logging::Surroundings::of_this_process(process.env),
@@ -51,7 +61,7 @@ pub(super) fn run_with(common: &Common, process: &Process<'static>, company: Com
         }
     };
     announce(&prepared, process);
-    let verdict = match host(prepared, process, log, company) {
+    let verdict = match host(prepared, process, log, company, &lock) {
         Ok(verdict) => verdict,
         Err(error) => {
             tracing::error!(%error, "cannot run the project");
@@ -91,11 +101,13 @@ fn host(
     process: &Process<'static>,
     log: LogHandle,
     company: Company,
+    lock: &Lock,
 ) -> Result<Verdict, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the first service starts, so that no signal finds the default action; and before the
     // first plugin is opened, so that no handler of ours leads back into one.
     let signals = runtime.block_on(async { signals::listen() })?;
+    let control = Server::bind(lock).map_err(|problem| problem.one_line())?;
     let bus = Bus::start(prepared.bus_config())?;
     let workshop = Workshop::new(&mut prepared, process, log).ok_or("the project has no name")?;
     let services = std::mem::take(&mut prepared.services);
@@ -117,8 +129,14 @@ fn host(
         };
         let supervisor = Supervisor::new(launches, around)?;
         let _watch = watch(&prepared, &workshop, process.mode, company.watch_plugins, &orders)?;
+        let control = tokio::spawn(control.serve(orders.clone()));
         (company.companion)(orders);
-        Ok::<_, std::io::Error>(supervisor.run().await)
+        let verdict = supervisor.run().await;
+        // It ends with the supervisor, after its last answers.
+        if let Err(error) = control.await {
+            tracing::error!(%error, "serving the control socket failed");
+        }
+        Ok::<_, std::io::Error>(verdict)
     })?;
     if let Err(error) = bus.shutdown(FLUSH_TIMEOUT) {
         tracing::warn!(%error, "the bus did not close cleanly");

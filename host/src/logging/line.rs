@@ -203,7 +203,7 @@ fn write_word(out: &mut String, text: &str) {
 
 /// Appends `text` with everything escaped that would end the line, steer a terminal, or turn the
 /// direction of what follows.
-pub(super) fn escape(out: &mut String, text: &str) {
+pub(crate) fn escape(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '\n' => out.push_str("\\n"),

@@ -28,6 +28,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Registry, reload};
 
 pub use files::file_name;
+pub(crate) use line::escape;
 pub use scope::{ScopeGuard, service_scope};
 pub use settings::{
     CONSOLE_VARIABLE, Format, LEVEL_VARIABLE, Level, LogSection, LogSettings, LoggingError,

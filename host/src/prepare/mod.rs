@@ -175,7 +175,9 @@ pub fn plugins_dir(wishes: &Wishes<'_>, process: &Process<'_>) -> Result<PathBuf
     Ok(plugins_dir_of(wishes, process, &settings))
 }
 
-fn projects_dir(wishes: &Wishes<'_>) -> PathBuf {
+/// Where the projects are.
+#[must_use]
+pub fn projects_dir(wishes: &Wishes<'_>) -> PathBuf {
     const INSTALLED: &str = "/etc/experimance/projects";
     match wishes.projects {
         Some(directory) => directory.to_owned(),

@@ -65,6 +65,11 @@ impl Orders {
         self.0.send(order).await.map_err(|_| Ended)
     }
 
+    /// Waits until the supervisor has ended.
+    pub async fn ended(&self) {
+        self.0.closed().await;
+    }
+
     /// Gives an order from a thread that has no async runtime; waits while the channel is full.
     ///
     /// # Errors

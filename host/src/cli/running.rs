@@ -1,0 +1,48 @@
+//! The running host, as the commands that talk to it find it.
+
+use serde::Serialize;
+
+use super::{Common, Exit, output};
+use crate::control::client::NoAnswer;
+use crate::control::{Client, Place};
+use crate::environment::Process;
+use crate::prepare;
+use crate::project::{HostSettings, Places, ProjectName};
+
+/// Connects to the host of the project that the command line means. When there is none, the user has
+/// been told.
+pub(super) fn connect(common: &Common, process: &Process<'_>) -> Result<Client, Exit> {
+    let wishes = common.wishes();
+    let places = Places::new(prepare::projects_dir(&wishes));
+    let name = match ProjectName::choose(wishes.project, process.env, places.projects()) {
+        Ok(name) => name,
+        Err(problem) => {
+            output::note(&output::problem(&problem));
+            return Err(Exit::BadConfig);
+        }
+    };
+    // A host that runs may have been started before its file was spoiled; it is looked for in the
+    // usual places then, and what is wrong is told only if that does not help.
+    let (settings, problems) = HostSettings::read(&places.folders(&name));
+    let places = Place::all(&name.to_string(), settings.control.socket.as_deref(), process);
+    Client::connect(&places).map_err(|problem| {
+        for problem in problems.iter().chain([&*problem]) {
+            output::note(&output::problem(problem));
+        }
+        Exit::Failed
+    })
+}
+
+/// Tells people why there is no answer.
+pub(super) fn complain(no_answer: NoAnswer) -> Exit {
+    output::note(&output::problem(&no_answer.problem()));
+    Exit::Failed
+}
+
+/// Prints one object of a stream, on one line.
+pub(super) fn object(object: &impl Serialize) {
+    match serde_json::to_string(object) {
+        Ok(text) => output::line(&text),
+        Err(error) => output::note(&format!("error: cannot write the result as JSON: {error}")),
+    }
+}

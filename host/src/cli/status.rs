@@ -1,0 +1,214 @@
+//! `exphost status`: how the running host and its services are.
+
+use anstyle::Style;
+use comfy_table::{CellAlignment, Table, TableStyle};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
+use plugin_api::state::HealthStatus;
+use serde_json::Value;
+
+use super::reports::{BAD, ODD, duration, plain};
+use super::{Common, Exit, output, running};
+use crate::config::nearest::known_names;
+use crate::control::protocol::Request;
+use crate::environment::Process;
+use crate::problem::Problem;
+use crate::supervisor::status::{ServiceStatus, Status};
+
+pub(super) fn status(
+    common: &Common,
+    process: &Process<'_>,
+    service: Option<&str>,
+    json: bool,
+) -> Exit {
+    let mut client = match running::connect(common, process) {
+        Ok(client) => client,
+        Err(exit) => return exit,
+    };
+    let mut document = Value::Null;
+    if let Err(no_answer) = client.ask(&Request::Status {}, |item| document = item) {
+        return running::complain(no_answer);
+    }
+    if let Some(service) = service
+        && let Err(problem) = keep_only(&mut document, service)
+    {
+        output::note(&output::problem(&problem));
+        return Exit::Failed;
+    }
+    if json {
+        output::json(&document);
+        return Exit::Done;
+    }
+    match serde_json::from_value::<Status>(document) {
+        Ok(status) => {
+            show(&status, &TimeZone::system());
+            Exit::Done
+        }
+        Err(error) => {
+            let problem = Problem::error(format!("the host's answer is not understood: {error}"));
+            let hint = "use the exphost that the host was started with, or --json";
+            output::note(&output::problem(&problem.hint(hint)));
+            Exit::Failed
+        }
+    }
+}
+
+/// Takes every service but one out of the document.
+fn keep_only(document: &mut Value, service: &str) -> Result<(), Box<Problem>> {
+    let name = |it: &Value| it.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let services = document.get_mut("services").and_then(Value::as_array_mut);
+    let Some(services) = services else { return Ok(()) };
+    let names: Vec<_> = services.iter().map(name).collect();
+    services.retain(|it| name(it) == service);
+    if services.is_empty() {
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let problem = Problem::error(format!("there is no service `{service}`"));
+        return Err(Box::new(Problem {
+            hint: known_names(service, &names, "services"),
+            ..problem
+        }));
+    }
+    Ok(())
+}
+
+fn show(status: &Status, zone: &TimeZone) {
+    for line in text(status, zone) {
+        output::line(&line);
+    }
+}
+
+/// All of it: who the host is, a table, and what needs attention.
+fn text(status: &Status, zone: &TimeZone) -> Vec<String> {
+    let (project, version) = (plain(&status.project), plain(&status.version));
+    let up = duration(status.uptime);
+    let mut lines = vec![
+        format!("{project}: exphost {version}, process {}, up {up}", status.pid),
+        String::new(),
+    ];
+    if status.services.is_empty() {
+        lines.push("no services".to_owned());
+        return lines;
+    }
+    lines.extend(table(status, zone));
+    let notes: Vec<_> = status.services.iter().flat_map(|it| notes(it, zone)).collect();
+    if !notes.is_empty() {
+        lines.push(String::new());
+        lines.extend(notes);
+    }
+    lines
+}
+
+/// One line for each service, coloured as a whole when something is the matter with it: the width of
+/// a cell is counted with its colours.
+fn table(status: &Status, zone: &TimeZone) -> Vec<String> {
+    const HEADER: [&str; 11] = [
+        "SERVICE",
+        "STATE",
+        "HEALTH",
+        "VERSION",
+        "GENERATION",
+        "SINCE",
+        "UP",
+        "RECEIVED",
+        "SENT",
+        "QUEUE",
+        "DROPPED",
+    ];
+    let mut table = Table::new();
+    table.load_style(TableStyle::new());
+    table.set_header(HEADER);
+    for service in &status.services {
+        table.add_row([
+            plain(&service.name),
+            plain(&service.state),
+            health(service.health).to_owned(),
+            plain(&service.version),
+            service.generation.to_string(),
+            moment(service.since, zone),
+            service.uptime.map_or_else(|| "-".to_owned(), duration),
+            service.messages_received.to_string(),
+            service.messages_sent.to_string(),
+            service.queue_depth.to_string(),
+            service.dropped.to_string(),
+        ]);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if index == 4 || index >= 7 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let styles = [Style::new()].into_iter().chain(status.services.iter().map(style));
+    let lines = table.to_string();
+    let lines = lines.lines().map(str::trim_end);
+    lines.zip(styles).map(|(line, style)| format!("{style}{line}{style:#}")).collect()
+}
+
+fn style(service: &ServiceStatus) -> Style {
+    if service.state == "failed" || service.health >= HealthStatus::Error {
+        BAD
+    } else if service.state != "running" || service.health == HealthStatus::Warning {
+        ODD
+    } else {
+        Style::new()
+    }
+}
+
+const fn health(health: HealthStatus) -> &'static str {
+    match health {
+        HealthStatus::Unknown => "unknown",
+        HealthStatus::Healthy => "healthy",
+        HealthStatus::Warning => "warning",
+        HealthStatus::Error => "error",
+        HealthStatus::Fatal => "fatal",
+    }
+}
+
+/// What needs attention with a service.
+fn notes(service: &ServiceStatus, zone: &TimeZone) -> Vec<String> {
+    let name = plain(&service.name);
+    let note = |style: Style, text: String| format!("{style}{name}:{style:#} {text}");
+    let mut notes = Vec::new();
+    if let Some(step) = &service.reloading {
+        notes.push(note(ODD, format!("is being reloaded, at {}", plain(step))));
+    }
+    if let Some(pending) = &service.pending {
+        let version = pending.version.as_deref().unwrap_or("a build of unknown version");
+        notes.push(note(
+            BAD,
+            format!(
+                "{} {}, generation {}; {} refused {} at {}: {}",
+                plain(&service.state),
+                plain(&service.version),
+                service.generation,
+                plain(version),
+                moment(pending.at, zone),
+                plain(&pending.step),
+                plain(&pending.reason)
+            ),
+        ));
+    }
+    if service.file_missing {
+        let file = plain(&service.file.display().to_string());
+        let text = format!("its plugin file is gone; what was loaded from it runs on: {file}");
+        notes.push(note(ODD, text));
+    }
+    for kept in &service.kept {
+        let (version, reason) = (plain(&kept.version), plain(&kept.reason));
+        let generation = kept.generation;
+        let text = format!("generation {generation} ({version}) could not be unloaded: {reason}");
+        notes.push(note(ODD, text));
+    }
+    if let Some(error) = &service.last_error {
+        let (at, place) = (moment(error.at, zone), plain(&error.place));
+        let text = format!("latest error {at}, in {place}: {}", plain(&error.message));
+        notes.push(note(BAD, text));
+    }
+    notes
+}
+
+/// The time of day, and the day when it is not today.
+fn moment(at: Timestamp, zone: &TimeZone) -> String {
+    let (at, now) = (at.to_zoned(zone.clone()), Zoned::now().with_time_zone(zone.clone()));
+    let format = if at.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    at.strftime(format).to_string()
+}
