@@ -43,8 +43,8 @@ impl Build {
             fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         replace(&mut bytes, VERSION, &self.version());
         replace(&mut bytes, "changeling-build:one", &format!("changeling-build:{}", self.name));
-        let behaviour = format!("changeling-behaviour:{:15}", self.behaviour);
-        replace(&mut bytes, "changeling-behaviour:normal         ", &behaviour);
+        let behaviour = format!("changeling-behaviour:{:20}", self.behaviour);
+        replace(&mut bytes, "changeling-behaviour:normal              ", &behaviour);
         bytes
     }
 

@@ -17,6 +17,9 @@ pub const PROJECT: &str = "test";
 #[derive(Debug)]
 pub struct Project {
     directory: TempDir,
+    /// Where the control socket is: every test's project has the same name, and the path of a
+    /// socket must be short.
+    runtime: TempDir,
 }
 
 impl Default for Project {
@@ -34,7 +37,8 @@ impl Project {
             .expect("the target directory can be written");
         fs::create_dir_all(directory.path().join("projects").join(PROJECT)).expect("a directory");
         fs::create_dir(directory.path().join("plugins")).expect("a directory");
-        Self { directory }
+        let runtime = tempfile::Builder::new().prefix("exphost-test-").tempdir();
+        Self { directory, runtime: runtime.expect("the temporary directory can be written") }
     }
 
     /// The working directory.
@@ -98,6 +102,7 @@ impl Project {
             .env_remove("SERVICES")
             .env_remove("PROJECT_ENV")
             .env("EXPERIMANCE_ENV", "development")
+            .env("XDG_RUNTIME_DIR", self.runtime.path())
             .args(["--project", PROJECT])
             .arg("--plugins")
             .arg(self.plugins())
