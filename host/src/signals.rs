@@ -2,7 +2,8 @@
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::iterator::Signals;
 use tokio::sync::mpsc;
 
 /// What the process is told from outside.
@@ -40,34 +41,32 @@ impl Signal {
     }
 }
 
-/// Begins to listen; from here on none of these signals ends the process by itself. Needs a tokio
-/// runtime.
+/// Begins to listen; from here on none of these signals ends the process by itself.
+///
+/// This is not tokio's signal support on purpose: plugins that are built together with the host
+/// share its features of tokio, and with that one each of their runtimes would leave a pair of
+/// descriptors and a driver behind, reload by reload.
 ///
 /// # Errors
-/// When the handlers cannot be installed.
+/// When the handlers cannot be installed, or there is no thread to be had.
 pub fn listen() -> io::Result<mpsc::Receiver<Signal>> {
-    const SIGTSTP: i32 = rustix::process::Signal::TSTP.as_raw();
     let (sender, receiver) = mpsc::channel(8);
-    let kinds = [
-        (SignalKind::interrupt(), Signal::Interrupt),
-        (SignalKind::terminate(), Signal::Terminate),
-        (SignalKind::from_raw(SIGTSTP), Signal::TerminalStop),
-        (SignalKind::hangup(), Signal::Reload),
-    ];
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGTSTP, SIGHUP])?;
     let had_terminal = has_terminal();
-    for (kind, meaning) in kinds {
-        let mut stream = signal(kind)?;
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            while stream.recv().await.is_some() {
-                let lost = meaning == Signal::Reload && had_terminal && !has_terminal();
-                let meaning = if lost { Signal::Hangup } else { meaning };
-                if sender.send(meaning).await.is_err() {
-                    return;
-                }
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for number in signals.forever() {
+            let meaning = match number {
+                SIGINT => Signal::Interrupt,
+                SIGTERM => Signal::Terminate,
+                SIGTSTP => Signal::TerminalStop,
+                _ if had_terminal && !has_terminal() => Signal::Hangup,
+                _ => Signal::Reload,
+            };
+            if sender.blocking_send(meaning).is_err() {
+                return;
             }
-        });
-    }
+        }
+    })?;
     Ok(receiver)
 }
 

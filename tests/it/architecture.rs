@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::harness::artefacts::cargo;
 use crate::harness::repository;
 
 /// The `path.rs:function` items in backticks, each with its line.
@@ -52,4 +53,22 @@ fn a_place_is_read_out_of_a_line() {
         (1, "a/b.rs".to_owned(), "Mailbox::push".to_owned()),
     ];
     assert_eq!(places, expected);
+}
+
+/// Plugins that are built together with the host share its features of tokio. With `signal` (which
+/// `process` and `full` bring along) the runtime of every generation would leave two descriptors and
+/// a driver behind.
+#[test]
+fn nothing_that_runs_brings_tokios_signal_driver() {
+    let mut tree = cargo();
+    tree.current_dir(repository());
+    tree.args(["tree", "--locked", "--offline", "--edges", "features,normal", "--invert", "tokio"]);
+    let output = tree.output().expect("cargo can be started");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        text.contains("tokio feature \"rt\""),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(!text.contains("tokio feature \"signal\""), "{text}");
 }

@@ -106,7 +106,7 @@ fn host(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the first service starts, so that no signal finds the default action; and before the
     // first plugin is opened, so that no handler of ours leads back into one.
-    let signals = runtime.block_on(async { signals::listen() })?;
+    let signals = signals::listen()?;
     let control = Server::bind(lock).map_err(|problem| problem.one_line())?;
     let bus = Bus::start(prepared.bus_config())?;
     let workshop = Workshop::new(&mut prepared, process, log).ok_or("the project has no name")?;
