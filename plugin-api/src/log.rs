@@ -82,6 +82,7 @@ pub(crate) fn uninstall() {
     }
     // Also gives the memory back, which would be lost when the library is unloaded.
     forget_answers();
+    spans::give_back();
     tracing::callsite::rebuild_interest_cache();
 }
 

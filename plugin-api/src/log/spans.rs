@@ -115,6 +115,14 @@ pub(super) fn release(id: &Id) -> bool {
     removed.is_some()
 }
 
+/// Gives the memory back that the map keeps when nothing is in it.
+pub(super) fn give_back() {
+    let mut open = OPEN.write().unwrap_or_else(PoisonError::into_inner);
+    if open.is_empty() {
+        *open = BTreeMap::new();
+    }
+}
+
 #[cfg(test)]
 pub(super) fn is_open(id: &Id) -> bool {
     find(id).is_some()
