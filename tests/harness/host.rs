@@ -43,6 +43,16 @@ impl Host {
         Self { project, pid, log, stdout, exit, status: None }
     }
 
+    /// Starts a host on the project of this one, which has ended.
+    ///
+    /// # Panics
+    /// When it has not.
+    pub fn restart(mut self) -> Self {
+        assert!(self.status.is_some(), "it has not ended");
+        let project = std::mem::take(&mut self.project);
+        Self::start(project, &[])
+    }
+
     /// Its project.
     pub fn project(&self) -> &Project {
         &self.project

@@ -46,6 +46,11 @@ impl Project {
         self.directory.path()
     }
 
+    /// The control socket of its host.
+    pub fn socket(&self) -> PathBuf {
+        self.runtime.path().join("exphost").join(format!("{PROJECT}.sock"))
+    }
+
     /// The plugin directory.
     pub fn plugins(&self) -> PathBuf {
         self.path().join("plugins")

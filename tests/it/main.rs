@@ -8,6 +8,7 @@ mod architecture;
 mod bad_files;
 mod config_errors;
 mod contracts;
+mod control;
 mod faults;
 mod hangs;
 mod logs;
