@@ -3,6 +3,7 @@
 //! Invariants: only the bus thread touches sockets; only `transport/libzmq.rs` names the binding;
 //! sending never blocks, and every queue is bounded by count and by bytes; what is dropped is
 //! counted, with its cause.
+mod active;
 pub mod endpoint;
 pub mod error;
 pub mod frame;
