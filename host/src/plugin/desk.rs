@@ -6,7 +6,7 @@
 //! costs nothing to forget, so a reload leaves nothing behind.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::host_side::ServiceHost;
@@ -23,7 +23,14 @@ struct Place(RwLock<Option<Occupant>>);
 
 struct Occupant {
     number: usize,
-    host: Arc<dyn ServiceHost>,
+    who: Who,
+}
+
+/// Who answers a call.
+enum Who {
+    Host(Arc<dyn ServiceHost>),
+    /// Nobody, though the run goes on. Whether it has been told to stop.
+    CutOff(AtomicBool),
 }
 
 /// One run's number. It may be copied at will; see the module.
@@ -43,7 +50,7 @@ impl Desk {
             // Somebody else's place may be locked for as long as a call takes.
             let Ok(mut place) = DESKS[number % PLACES].0.try_write() else { continue };
             if place.is_none() {
-                *place = Some(Occupant { number, host });
+                *place = Some(Occupant { number, who: Who::Host(host) });
                 return Ok(Self(number));
             }
         }
@@ -60,22 +67,48 @@ impl Desk {
         Self(context.addr())
     }
 
-    /// Calls `f` with the host; `None` when the run is over.
+    /// Calls `f` with the host; `None` when the run is over or cut off.
     pub(super) fn with_host<T>(self, f: impl FnOnce(&dyn ServiceHost) -> T) -> Option<T> {
         let place = self.place().read().unwrap_or_else(PoisonError::into_inner);
-        let occupant = place.as_ref().filter(|occupant| occupant.number == self.0)?;
-        Some(f(&*occupant.host))
+        match self.mine(place.as_ref())? {
+            Who::Host(host) => Some(f(&**host)),
+            Who::CutOff(_) => None,
+        }
     }
 
-    /// Ends the run: when this returns no call is under way, and calls from now on find nobody. Waits
-    /// for a call that is under way, at most as long as one may take. Once or more often.
+    /// Takes the host away from a run that goes on: when this returns no call is under way, and calls
+    /// from now on find nobody. Waits for a call that is under way, at most as long as one may take.
+    pub(super) fn cut_off(self) {
+        self.replace(Some(Who::CutOff(AtomicBool::new(false))));
+    }
+
+    /// Whether the run is cut off and is to be told, once, to stop.
+    pub(super) fn must_be_told_to_stop(self) -> bool {
+        let place = self.place().read().unwrap_or_else(PoisonError::into_inner);
+        match self.mine(place.as_ref()) {
+            Some(Who::CutOff(told)) => !told.swap(true, Ordering::Relaxed),
+            _ => false,
+        }
+    }
+
+    /// Ends the run, as [`cut_off`](Self::cut_off) does, and frees its place.
     pub(super) fn close(self) {
+        self.replace(None);
+    }
+
+    fn replace(self, by: Option<Who>) {
         let mut place = self.place().write().unwrap_or_else(PoisonError::into_inner);
-        let is_mine = place.as_ref().is_some_and(|occupant| occupant.number == self.0);
-        let gone = if is_mine { place.take() } else { None };
+        if self.mine(place.as_ref()).is_none() {
+            return;
+        }
+        let gone = std::mem::replace(&mut *place, by.map(|who| Occupant { number: self.0, who }));
         drop(place);
         // Not under the lock: it may be the last that holds the host.
         drop(gone);
+    }
+
+    fn mine(self, occupant: Option<&Occupant>) -> Option<&Who> {
+        occupant.filter(|occupant| occupant.number == self.0).map(|occupant| &occupant.who)
     }
 
     fn place(self) -> &'static RwLock<Option<Occupant>> {

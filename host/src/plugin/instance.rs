@@ -64,10 +64,14 @@ impl Instance {
     /// Takes the host away from a run that does not end. When this returns, none of its calls is under
     /// way, and those to come find nobody: no message is taken, no socket opened, nothing sent, no
     /// step and no error recorded. So another instance may take the service over while this thread
-    /// hangs. Waits for a call that is under way, at most the few seconds that a socket may take to
-    /// open.
+    /// hangs; should it come back, it is told to stop. Waits for a call that is under way, at most
+    /// the few seconds that a socket may take to open.
+    ///
+    /// The next instance must be given an eventfd of its own
+    /// ([`Mailbox::change_reader`](crate::service::mailbox::Mailbox::change_reader)), for this one holds
+    /// a duplicate of the present one.
     pub fn cut_off(&self) {
-        self.desk.close();
+        self.desk.cut_off();
     }
 
     /// Whether the thread has ended, so that [`join`](Self::join) returns at once.

@@ -209,9 +209,10 @@ extern "C" fn mailbox_fd(context: *const ()) -> i32 {
 
 extern "C" fn mailbox_control(context: *const ()) -> u8 {
     const NONE: u8 = u8::MAX;
-    answer(context, "mailbox_control", NONE, |host| {
-        host.mailbox_control().map_or(NONE, EnvelopeKind::code)
-    })
+    let word = answer(context, "mailbox_control", None, ServiceHost::mailbox_control);
+    // A service that comes back after it was cut off shall end.
+    let last_word = || Desk::of(context).must_be_told_to_stop().then_some(EnvelopeKind::Stop);
+    word.or_else(last_word).map_or(NONE, EnvelopeKind::code)
 }
 
 extern "C" fn mailbox_take(context: *const (), out: *mut RawEnvelope, capacity: usize) -> usize {

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use plugin_api::abi::EnvelopeKind;
 use rustix::event::{EventfdFlags, eventfd};
@@ -68,7 +68,22 @@ struct State {
 pub struct Mailbox {
     state: Mutex<State>,
     limits: MailboxLimits,
+    bell: Bell,
+}
+
+/// The eventfd that wakes the reader. A reader that was left behind may still hold a duplicate of it
+/// and would take the next one's wake-ups; so there is a new one then, and the old one stays open, for
+/// its number may be in use as well.
+struct Bell {
     eventfd: OwnedFd,
+    next: OnceLock<Box<Bell>>,
+}
+
+impl Bell {
+    fn new() -> io::Result<Self> {
+        let eventfd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        Ok(Self { eventfd, next: OnceLock::new() })
+    }
 }
 
 impl Mailbox {
@@ -77,9 +92,21 @@ impl Mailbox {
     /// # Errors
     /// When the process is out of descriptors.
     pub fn new(limits: MailboxLimits) -> io::Result<Self> {
-        let eventfd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let state = Mutex::new(State { armed: true, ..State::default() });
-        Ok(Self { state, limits, eventfd })
+        Ok(Self { state, limits, bell: Bell::new()? })
+    }
+
+    /// Gives the next reader an eventfd of its own, and wakes the present one a last time. To be
+    /// called when a reader was left behind and can take nothing any more.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors; then nothing has changed.
+    pub fn change_reader(&self) -> io::Result<()> {
+        let next = Bell::new()?;
+        self.wake();
+        // Two calls at once: one of them is enough.
+        let _ = self.last_bell().next.set(Box::new(next));
+        Ok(())
     }
 
     /// Takes in a batch in order and empties `batch`. Returns how many were dropped.
@@ -180,7 +207,15 @@ impl Mailbox {
     /// The eventfd. The reader may drain the counter itself, then takes until nothing comes.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.eventfd.as_fd()
+        self.last_bell().eventfd.as_fd()
+    }
+
+    fn last_bell(&self) -> &Bell {
+        let mut bell = &self.bell;
+        while let Some(next) = bell.next.get() {
+            bell = next;
+        }
+        bell
     }
 
     /// Figures of this moment.
@@ -204,12 +239,12 @@ impl Mailbox {
 
     fn wake(&self) {
         // It can fail only when the counter is at its maximum, and then the fd is readable.
-        let _ = rustix::io::write(&self.eventfd, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(self.fd(), &1_u64.to_ne_bytes());
     }
 
     fn reset(&self) {
         // Fails with EAGAIN when the counter is zero, which is what is wanted.
-        let _ = rustix::io::read(&self.eventfd, &mut [0_u8; 8]);
+        let _ = rustix::io::read(self.fd(), &mut [0_u8; 8]);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -379,5 +414,16 @@ mod tests {
         }
         producer.join().expect("the producer");
         assert_eq!(mailbox.stats().accepted, COUNT);
+    }
+
+    #[test]
+    fn a_reader_that_was_left_behind_takes_no_wake_up_of_the_next_ones() {
+        let mailbox = mailbox(10, 1000);
+        let old = mailbox.fd().try_clone_to_owned().expect("a descriptor");
+        mailbox.change_reader().expect("a descriptor");
+        assert_eq!(rustix::io::read(&old, &mut [0_u8; 8]), Ok(8), "it is woken a last time");
+        mailbox.push_batch(&mut vec![message(1)]);
+        assert!(rustix::io::read(&old, &mut [0_u8; 8]).is_err(), "and never again");
+        assert_eq!(rustix::io::read(mailbox.fd(), &mut [0_u8; 8]), Ok(8));
     }
 }

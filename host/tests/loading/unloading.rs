@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use exphost::message::Envelope;
 use exphost::plugin::library::Library;
 use exphost::plugin::unload::{KeptReason, Unloaded, WITHIN, unload};
-use plugin_api::abi::RunOutcome;
-use plugin_api::state::ServiceState;
+use plugin_api::abi::{EnvelopeKind, RunOutcome};
 use serde_json::json;
 
 use crate::running::{House, leaving};
@@ -137,14 +137,18 @@ fn a_hung_service_that_was_cut_off_changes_nothing_any_more() {
     let house = House::new();
     let running = house.begin(Arc::clone(&library), &config);
     let states = running.hosted.states().log();
-    while states.current().state != ServiceState::Running {
+    // The last that it says before it hangs.
+    while running.hosted.count_up().messages_sent < 3 {
         std::thread::yield_now();
     }
+    let mailbox = running.hosted.mailbox();
+    mailbox.push_batch(&mut vec![Envelope::control(EnvelopeKind::Message)]);
     running.instance.cut_off();
+    mailbox.change_reader().expect("a descriptor");
     let before = (states.history(), running.hosted.count_up());
     assert!(!running.instance.is_finished());
     std::fs::write(&until, "").expect("written");
-    // It cannot report that it stops, and what it publishes has nowhere to go.
+    // It comes back, finds nobody, and is told to stop. It cannot report that it does.
     assert_eq!(running.outcome(), RunOutcome::Failed);
     assert_eq!((states.history(), running.hosted.count_up()), before);
     let hosted = Arc::downgrade(&running.hosted);
