@@ -25,12 +25,18 @@ pub(super) fn connect(common: &Common, process: &Process<'_>) -> Result<Client, 
     // usual places then, and what is wrong is told only if that does not help.
     let (settings, problems) = HostSettings::read(&places.folders(&name));
     let places = Place::all(&name.to_string(), settings.control.socket.as_deref(), process);
-    Client::connect(&places).map_err(|problem| {
+    let client = Client::connect(&places).map_err(|problem| {
         for problem in problems.iter().chain([&*problem]) {
             output::note(&output::problem(problem));
         }
         Exit::Failed
-    })
+    })?;
+    if places.first() != Some(client.place()) {
+        // An order may not be meant for it.
+        let (pid, socket) = (client.hello().pid, client.place().socket().display());
+        output::note(&format!("note: this is the host at {socket}, process {pid}"));
+    }
+    Ok(client)
 }
 
 /// Tells people why there is no answer.

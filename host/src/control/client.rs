@@ -23,6 +23,7 @@ const LONGEST_LINE: u64 = 64 * 1024 * 1024;
 pub struct Client {
     stream: BufReader<UnixStream>,
     hello: Hello,
+    place: Place,
 }
 
 /// Why there is no answer.
@@ -111,13 +112,19 @@ impl Client {
             let hint = format!("use --project {project}, or give each project its own `socket`");
             return Err(Box::new(at_place(message).hint(hint)));
         }
-        Ok(Self { stream, hello })
+        Ok(Self { stream, hello, place: place.clone() })
     }
 
     /// Who answers.
     #[must_use]
     pub const fn hello(&self) -> &Hello {
         &self.hello
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Asks, gives each piece of the answer to `each` as it comes, and returns whether what was

@@ -36,17 +36,20 @@ impl Place {
         Self { project: project.to_owned(), socket, is_configured: configured.is_some() }
     }
 
-    /// Where a host of a project may be listening, the likeliest first: it may have been started in
-    /// other surroundings than those of whoever looks for it.
+    /// Where a host of a project may be listening: first where one would that was started in these
+    /// surroundings, then where the system's is. A session that has a directory of its own keeps to
+    /// that: who gives an order in it does not mean a host that somebody left running elsewhere.
     #[must_use]
     pub fn all(project: &str, configured: Option<&Path>, process: &Process<'_>) -> Vec<Self> {
         let first = Self::of_host(project, configured, process);
         if first.is_configured {
             return vec![first];
         }
-        let others = directories(process).into_iter().flatten().map(|it| file(&it, project));
+        let [session, system, temporary] = directories(process);
+        let temporary = temporary.filter(|_| session.is_none());
         let mut places = vec![first];
-        for socket in others {
+        for directory in [system, temporary].into_iter().flatten() {
+            let socket = file(&directory, project);
             if places.iter().all(|place| place.socket != socket) {
                 places.push(Self { project: project.to_owned(), socket, is_configured: false });
             }
@@ -216,7 +219,7 @@ mod tests {
         let (xdg, tmp) = (("XDG_RUNTIME_DIR", "/run/user/7"), ("TMPDIR", "/var/tmp"));
         for mode in [Mode::Production, Mode::Development] {
             assert_eq!(with(mode, &[xdg, tmp], of_host), Path::new(session));
-            assert_eq!(with(mode, &[xdg, tmp], all), [session, system, &temporary]);
+            assert_eq!(with(mode, &[xdg, tmp], all), [session, system]);
         }
         assert_eq!(with(Mode::Production, &[tmp], of_host), Path::new(system));
         assert_eq!(with(Mode::Production, &[tmp], all), [system, &temporary]);

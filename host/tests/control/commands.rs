@@ -1,5 +1,7 @@
 //! The commands, against a made-up host.
 
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Output;
 
 use exphost::control::Limits;
@@ -10,14 +12,27 @@ use crate::support::Host;
 
 /// Runs `exphost` in the surroundings of a session directory: exit code, standard output and error.
 async fn exphost(session: &TempDir, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let variables = [("XDG_RUNTIME_DIR", text_of(session)), DEVELOPMENT];
+    exphost_in(&variables, session.path(), arguments).await
+}
+
+const DEVELOPMENT: (&str, &str) = ("EXPERIMANCE_ENV", "development");
+
+fn text_of(directory: &TempDir) -> &str {
+    directory.path().to_str().expect("UTF-8")
+}
+
+async fn exphost_in(
+    variables: &[(&str, &str)],
+    directory: &Path,
+    arguments: &[&str],
+) -> (Option<i32>, String, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_exphost"));
     command
         .env_clear()
-        .env("XDG_RUNTIME_DIR", session.path())
-        .env("EXPERIMANCE_ENV", "development")
-        .env("TMPDIR", session.path())
         .env("TZ", "UTC")
-        .current_dir(session.path())
+        .envs(variables.iter().copied())
+        .current_dir(directory)
         .args(["--project", "test"])
         .args(arguments);
     let output = tokio::task::spawn_blocking(move || command.output());
@@ -190,4 +205,34 @@ async fn the_place_that_the_project_names_is_where_it_is_looked_for() {
     std::fs::write(folder.join("exphost.toml"), toml).expect("written");
     let (code, stdout, stderr) = exphost(&elsewhere, &["status"]).await;
     assert_eq!(code, Some(0), "{stdout}{stderr}");
+}
+
+#[tokio::test]
+async fn a_session_gives_no_orders_to_a_host_that_runs_elsewhere() {
+    let host = Host::start();
+    // The same host, as it would be found in the directory for temporary files.
+    let temporary = TempDir::new().expect("a directory");
+    let user = rustix::process::geteuid().as_raw();
+    let usual = temporary.path().join(format!("exphost-{user}"));
+    symlink(host.place.directory(), &usual).expect("linked");
+    let tmp = ("TMPDIR", text_of(&temporary));
+    let here = temporary.path();
+
+    let session = TempDir::new().expect("a directory");
+    let variables = [("XDG_RUNTIME_DIR", text_of(&session)), tmp, DEVELOPMENT];
+    for arguments in [&["status"][..], &["reload", "--all"], &["stop", "heartbeat"]] {
+        let (code, stdout, stderr) = exphost_in(&variables, here, arguments).await;
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{arguments:?}");
+        assert!(stderr.contains("no host of project `test`"), "{stderr}");
+        assert!(!stderr.contains("exphost-"), "it was not even looked for: {stderr}");
+    }
+    // Without a session it is the usual place.
+    let (code, _, stderr) = exphost_in(&[tmp, DEVELOPMENT], here, &["status"]).await;
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    // In production it is not, and whoever finds it there is told.
+    let production = ("EXPERIMANCE_ENV", "production");
+    let (code, _, stderr) = exphost_in(&[tmp, production], here, &["status"]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    let socket = usual.join("test.sock").display().to_string();
+    assert!(stderr.contains(&format!("note: this is the host at {socket}, process ")), "{stderr}");
 }
