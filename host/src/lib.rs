@@ -7,6 +7,7 @@ pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod dev;
 pub mod environment;
 pub mod logging;
 pub mod message;

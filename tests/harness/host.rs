@@ -88,6 +88,13 @@ impl Host {
             .unwrap_or_else(|| panic!("no line of the log has all of {parts:?}"))
     }
 
+    /// Like [`Host::wait_for_log_from`], on standard output.
+    pub fn wait_for_stdout_from(&self, from: usize, parts: &[&str]) -> (usize, String) {
+        self.stdout
+            .wait_for(from, parts, DEADLINE)
+            .unwrap_or_else(|| panic!("no line of standard output has all of {parts:?}"))
+    }
+
     /// Waits until a service is in `RUNNING`.
     pub fn wait_until_running(&self, service: &str) {
         self.wait_for_log(&[service, "state RUNNING"]);

@@ -105,9 +105,9 @@ impl Variant {
 
 fn build(variant: Variant) -> PathBuf {
     let profile = Profile::of_this_process();
-    let variants = profile.directory.join("variants");
+    let variants = directory();
     let workspace = variants.join(variant.name());
-    lay_out(&workspace);
+    lay_out(&workspace, "tests/fixtures/minimal");
     for change in variant.changes() {
         let file = workspace.join("plugin-api").join(change.file);
         write_if_changed(&file, &change.make(&read(&file)));
@@ -137,16 +137,23 @@ fn build(variant: Variant) -> PathBuf {
     kept
 }
 
-/// The copies that the variants change, and a workspace around them.
-fn lay_out(workspace: &Path) {
+/// Where the workspaces are, and beside them the target directory that they share.
+pub fn directory() -> PathBuf {
+    Profile::of_this_process().directory.join("variants")
+}
+
+/// Copies of plugin-api and of a package of the repository to be changed, and a workspace around
+/// them.
+pub fn lay_out(workspace: &Path, package: &str) {
     let repository = repository();
+    let name = package.rsplit('/').next().unwrap_or(package);
     copy_tree(&repository.join("plugin-api"), &workspace.join("plugin-api"));
-    copy_tree(&repository.join("tests/fixtures/minimal"), &workspace.join("minimal"));
+    copy_tree(&repository.join(package), &workspace.join(name));
     let manifest = read(&repository.join("Cargo.toml"));
     let manifest: String = manifest
         .lines()
         .map(|line| match line.split_once(" = ").map(|(key, _)| key) {
-            Some("members") => "members = [\"plugin-api\", \"minimal\"]\n".to_owned(),
+            Some("members") => format!("members = [\"plugin-api\", \"{name}\"]\n"),
             Some("default-members") => String::new(),
             _ => format!("{line}\n"),
         })
@@ -174,7 +181,7 @@ fn read(path: &Path) -> String {
 }
 
 /// Leaves a file alone that is as it should be, so that cargo has nothing to do in the next run.
-fn write_if_changed(path: &Path, text: &str) {
+pub fn write_if_changed(path: &Path, text: &str) {
     if fs::read_to_string(path).is_ok_and(|present| present == text) {
         return;
     }

@@ -9,6 +9,7 @@ mod bad_files;
 mod config_errors;
 mod contracts;
 mod control;
+mod dev;
 mod faults;
 mod hangs;
 mod logs;

@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod check;
+mod dev;
 mod inspect;
 mod list;
 mod output;
@@ -115,6 +116,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Build the workspace's plugins, run the project, and reload what is saved
+    Dev(dev::DevArguments),
     /// Show what a plugin file says of itself, and whether it can be loaded
     Inspect {
         /// The plugin's .so file
@@ -181,6 +184,7 @@ pub fn main(process: &Process<'static>) -> Exit {
         Command::Run => run::run(common, process),
         Command::Check { json } => check::check(common, process, json),
         Command::List { json } => list::list(common, process, json),
+        Command::Dev(arguments) => dev::dev(common, process, &arguments),
         Command::Inspect { file, json } => inspect::inspect(process, &file, json),
         Command::Status { service, json } => {
             status::status(common, process, service.as_deref(), json)
