@@ -11,6 +11,7 @@ mod contracts;
 mod control;
 mod dev;
 mod faults;
+mod file_operations;
 mod hangs;
 mod logs;
 mod older_plugins;

@@ -47,7 +47,7 @@ pub(super) fn dev(common: &Common, process: &Process<'static>, arguments: &DevAr
         Err(error) => tracing::error!(%error, "no thread to build on; nothing is rebuilt"),
     });
     // The loop orders reloads itself, and when a build is complete.
-    let company = Company { stay: true, watch_plugins: Some(false), companion };
+    let company = Company { stay: true, watch_plugins: false, companion };
     let exit = run::run_with(&common, &process, company);
     if let Some(handle) = running.take() {
         handle.end();

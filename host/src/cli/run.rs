@@ -22,15 +22,15 @@ const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_200);
 pub(super) struct Company {
     /// Whether the host stays when no service is left running.
     pub(super) stay: bool,
-    /// Whether the host itself watches the plugin directory; `None`: as the project says.
-    pub(super) watch_plugins: Option<bool>,
+    /// Whether the host itself may watch the plugin directory, if the project says so.
+    pub(super) watch_plugins: bool,
     /// Whoever gives orders besides the control socket; it is told when the host can take them.
     pub(super) companion: Box<dyn FnOnce(Orders)>,
 }
 
 pub(super) fn run(common: &Common, process: &Process<'static>) -> Exit {
     let companion = Box::new(|_| {});
-    run_with(common, process, Company { stay: false, watch_plugins: None, companion })
+    run_with(common, process, Company { stay: false, watch_plugins: true, companion })
 }
 
 pub(super) fn run_with(common: &Common, process: &Process<'static>, company: Company) -> Exit {
@@ -125,10 +125,11 @@ fn host(
             signals,
             orders: inbox,
             workshop: workshop.clone(),
-            terms: reload_terms(&prepared, company.stay),
+            terms: reload_terms(&prepared, process.mode, &company),
         };
+        let follows_plugins = around.terms.follows_plugins;
         let supervisor = Supervisor::new(launches, around)?;
-        let _watch = watch(&prepared, &workshop, process.mode, company.watch_plugins, &orders)?;
+        let _watch = watch(&prepared, &workshop, process.mode, follows_plugins, &orders)?;
         let control = tokio::spawn(control.serve(orders.clone()));
         (company.companion)(orders);
         let verdict = supervisor.run().await;
@@ -151,20 +152,20 @@ fn host(
     Ok(verdict)
 }
 
-/// Watches what the project says is to be watched; `plugins` has the last word on the plugins.
+/// Watches what the project says is to be watched.
 fn watch(
     prepared: &Prepared,
     workshop: &Workshop,
     mode: Mode,
-    plugins: Option<bool>,
+    follows_plugins: bool,
     orders: &Orders,
 ) -> std::io::Result<Option<Watch>> {
     let reload = &prepared.settings.reload;
-    if !reload.watch.unwrap_or(mode == Mode::Development) {
+    if !watches(prepared, mode) {
         return Ok(None);
     }
     let plan = WatchPlan {
-        plugins: plugins.unwrap_or(true).then(|| workshop.plugins_dir().to_owned()),
+        plugins: follows_plugins.then(|| workshop.plugins_dir().to_owned()),
         config: workshop.config_folders(),
         settle: reload.settle,
         rescan: reload.rescan,
@@ -181,9 +182,18 @@ fn watch(
     Watch::begin(plan, tell).map(Some)
 }
 
-fn reload_terms(prepared: &Prepared, stay: bool) -> ReloadTerms {
+fn watches(prepared: &Prepared, mode: Mode) -> bool {
+    prepared.settings.reload.watch.unwrap_or(mode == Mode::Development)
+}
+
+fn reload_terms(prepared: &Prepared, mode: Mode, company: &Company) -> ReloadTerms {
     let reload = &prepared.settings.reload;
-    ReloadTerms { probation: reload.probation, max_kept: reload.max_kept, stay }
+    ReloadTerms {
+        probation: reload.probation,
+        max_kept: reload.max_kept,
+        follows_plugins: watches(prepared, mode) && company.watch_plugins,
+        stay: company.stay,
+    }
 }
 
 fn conclude(verdict: &Verdict) -> Exit {

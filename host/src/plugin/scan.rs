@@ -126,6 +126,13 @@ pub fn same_name(one: &str, other: &str) -> bool {
     one.replace('_', "-") == other.replace('_', "-")
 }
 
+/// Whether a file may be plugin `name` by its own name: what it says inside is another matter.
+#[must_use]
+pub fn is_named(file: &Path, name: &str) -> bool {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    same_name(&stem, name) || stem.strip_prefix("lib").is_some_and(|stem| same_name(stem, name))
+}
+
 /// The file of plugin `name` with the highest version that `requirement` allows.
 ///
 /// # Errors
@@ -165,11 +172,7 @@ fn not_found(
     if available.iter().any(|identity| same_name(&identity.name, name)) {
         available.retain(|identity| same_name(&identity.name, name));
     }
-    let meant = |file: &Path| {
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        same_name(&stem, name) || stem.strip_prefix("lib").is_some_and(|stem| same_name(stem, name))
-    };
-    let bad = candidates.iter().filter(|candidate| meant(&candidate.file));
+    let bad = candidates.iter().filter(|candidate| is_named(&candidate.file, name));
     ChooseError::NotFound {
         name: name.to_owned(),
         requirement: requirement.cloned(),

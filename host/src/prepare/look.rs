@@ -5,9 +5,11 @@
 //! configuration is checked by the candidate's own type in a child process, before the candidate is
 //! opened in this one: what is refused leaves no trace in the host.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use plugin_api::manifest::Manifest;
 use semver::VersionReq;
@@ -71,23 +73,14 @@ impl<'a> Course<'a> {
 
 /// What a look has at hand.
 pub(super) struct Bench<'a> {
-    tools: &'a Tools,
-    project: &'a Project,
-    candidates: &'a [Candidate],
+    pub(super) tools: &'a Tools,
+    pub(super) project: &'a Project,
+    pub(super) candidates: &'a [Candidate],
     /// How long project and plugin directory took to read.
-    read: Duration,
+    pub(super) read: Duration,
 }
 
-impl<'a> Bench<'a> {
-    pub(super) fn new(
-        tools: &'a Tools,
-        project: &'a Project,
-        candidates: &'a [Candidate],
-        read: Duration,
-    ) -> Self {
-        Self { tools, project, candidates, read }
-    }
-
+impl Bench<'_> {
     pub(super) fn look_at(
         &self,
         asked: Asked,
@@ -95,6 +88,17 @@ impl<'a> Bench<'a> {
     ) -> Result<Outcome, Refusal> {
         let Asked { service, present, how } = asked;
         let file = self.file_of(&service, course)?;
+        let runs = present.library.identity();
+        let version = &file.directives.version;
+        let wants_what_runs =
+            scan::same_name(file.plugin(), &runs.name) && version.matches(&runs.version);
+        if how == How::IfConfigChanged && (wants_what_runs || *version == VersionReq::STAR) {
+            return self.reconfigure(&file, present, course);
+        }
+        if matches!(how, How::IfChanged { at_rest: true, .. }) && self.is_unsettled(file.plugin()) {
+            course.held = None;
+            return Ok(Outcome::Unsettled);
+        }
         let began = Instant::now();
         let chosen = self.choose(&file, &present, &how);
         let took = self.read + began.elapsed();
@@ -106,11 +110,10 @@ impl<'a> Bench<'a> {
         };
         let said = format!("{} {}, {}", identity.name, identity.version, short(&identity.sha256));
         course.ended("identify", took, Ok(((), Some(said))))?;
-        let runs = present.library.identity();
-        if identity.sha256 == runs.sha256 && matches!(how, How::IfChanged { .. }) {
+        if identity.sha256 == runs.sha256 && how.if_changed() {
             return self.reconfigure(&file, present, course);
         }
-        if matches!(&how, How::IfChanged { refused: Some(refused) } if *refused == identity.sha256)
+        if matches!(&how, How::IfChanged { refused: Some(refused), .. } if *refused == identity.sha256)
         {
             course.held = None;
             return Ok(Outcome::Unchanged);
@@ -147,6 +150,26 @@ impl<'a> Bench<'a> {
         course.ended("config", self.read, Err(refusal))
     }
 
+    /// Whether a file that may be this plugin was changed so recently that it may still be written. A
+    /// look for one file's sake sees the others of the directory too.
+    fn is_unsettled(&self, plugin: &str) -> bool {
+        let settle = self.tools.settings.reload.settle;
+        let named = self.candidates.iter().filter(|candidate| match &candidate.identity {
+            Ok(identity) => scan::same_name(&identity.name, plugin),
+            Err(_) => scan::is_named(&candidate.file, plugin),
+        });
+        // A time of change that lies ahead is a clock that was set, and no reason to wait for it.
+        let changed_within = |file: &Path| {
+            let changed = std::fs::metadata(file).ok()?;
+            let seconds = Duration::from_secs(changed.ctime().try_into().ok()?);
+            let at =
+                UNIX_EPOCH + seconds + Duration::from_nanos(changed.ctime_nsec().try_into().ok()?);
+            Some(SystemTime::now().duration_since(at).ok()? < settle)
+        };
+        let mut named = named.map(|candidate| changed_within(&candidate.file));
+        named.any(|unsettled| unsettled == Some(true))
+    }
+
     /// The file that the service should run; `None` when it is gone and nobody insists.
     fn choose(
         &self,
@@ -158,9 +181,7 @@ impl<'a> Bench<'a> {
         let chosen = scan::choose(self.candidates, file.plugin(), version);
         let identity = match chosen {
             Ok(identity) => identity,
-            Err(scan::ChooseError::NotFound { bad, .. })
-                if bad.is_empty() && matches!(how, How::IfChanged { .. }) =>
-            {
+            Err(scan::ChooseError::NotFound { bad, .. }) if bad.is_empty() && how.if_changed() => {
                 return Ok(None);
             }
             Err(error) => {

@@ -31,7 +31,7 @@ pub(super) struct Tools {
     pub(super) places: Places,
     pub(super) name: ProjectName,
     plugins_dir: PathBuf,
-    settings: HostSettings,
+    pub(super) settings: HostSettings,
     pub(super) overrides: Vec<Override>,
     pub(super) process: Process<'static>,
     pub(super) staging: Staging,
@@ -81,12 +81,24 @@ pub enum How {
         /// Whether a lower version may take the place of a higher one.
         force: bool,
     },
-    /// A change, if there is one. The content hash is of a build that was refused already and is
-    /// not tried again.
+    /// A change of plugin or configuration, if there is one. The content hash is of a build that was
+    /// refused already and is not tried again.
     IfChanged {
         /// The refused build.
         refused: Option<String>,
+        /// Whether only files that have come to rest count, because somebody tells when others do.
+        at_rest: bool,
     },
+    /// A change of configuration, if there is one: another build is taken only when the
+    /// configuration asks for another than the one that runs.
+    IfConfigChanged,
+}
+
+impl How {
+    /// Whether nothing is to be done when nothing has changed.
+    pub(super) const fn if_changed(&self) -> bool {
+        matches!(self, Self::IfChanged { .. } | Self::IfConfigChanged)
+    }
 }
 
 /// What the host is told about a service.
@@ -156,6 +168,9 @@ pub enum Outcome {
     Unchanged,
     /// Its plugin file is gone.
     Missing,
+    /// Its plugin file was changed just now and may still be written: whoever watches it tells when
+    /// it has come to rest.
+    Unsettled,
     /// Something else may run in its place.
     Ready(Box<Fresh>),
     /// What is there cannot run.
@@ -292,7 +307,7 @@ impl Workshop {
             }
             let outcome = match &candidates {
                 Ok(candidates) => {
-                    let bench = Bench::new(&self.0, &project, candidates, read);
+                    let bench = Bench { tools: &self.0, project: &project, candidates, read };
                     bench.look_at(one, &mut course).unwrap_or_else(Outcome::Refused)
                 }
                 Err(error) => Outcome::Refused(Refusal::of("identify", error)),

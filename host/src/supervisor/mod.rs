@@ -90,6 +90,8 @@ pub struct ReloadTerms {
     pub probation: Duration,
     /// How many old generations may stay mapped, of all services together.
     pub max_kept: usize,
+    /// Whether new builds are taken up without being asked for.
+    pub follows_plugins: bool,
     /// Whether the host stays when no service is left running: somebody is at work on them.
     pub stay: bool,
 }
@@ -170,6 +172,7 @@ impl Supervisor {
     /// Runs the services until none is left: because of a signal, or because each has ended.
     pub async fn run(mut self) -> Verdict {
         self.start_what_can();
+        self.look_once_more();
         while !self.is_over() {
             let event = self.next_event().await;
             self.handle(event);

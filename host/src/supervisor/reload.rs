@@ -62,6 +62,13 @@ impl Supervisor {
         self.host_changes = changes;
     }
 
+    /// Looks for what changed after the first look and before the watch began.
+    pub(super) fn look_once_more(&mut self) {
+        if self.around.terms.follows_plugins {
+            self.look_at_all(Because::Begun);
+        }
+    }
+
     fn look_at_all(&mut self, because: Because) {
         let names = self.services.iter().filter(|it| it.follows_files()).map(|it| it.name.clone());
         let wishes = names.map(|name| (name, Wish::of(because))).collect();
@@ -79,6 +86,7 @@ impl Supervisor {
         }
         self.jobs += 1;
         let (job, now) = (self.jobs, Instant::now());
+        let follows_plugins = self.around.terms.follows_plugins;
         let mut asked = Vec::new();
         for (name, wish) in wishes {
             let Some(service) = self.find(&name) else { continue };
@@ -89,7 +97,7 @@ impl Supervisor {
                 });
                 continue;
             }
-            asked.push(service.ask_of(&wish));
+            asked.push(service.ask_of(&wish, follows_plugins));
             let from = service.has_thread().then(|| service.build.version());
             service.transaction = Some(Transaction::new(wish, job, from, now));
         }
@@ -148,7 +156,8 @@ impl Supervisor {
 
     fn on_look_done(&mut self, service: &str, outcome: Outcome) {
         let Some(supervised) = self.find(service) else { return };
-        if matches!(outcome, Outcome::Missing) != supervised.file_missing {
+        let is_missing = matches!(outcome, Outcome::Missing);
+        if is_missing != supervised.file_missing && !matches!(outcome, Outcome::Unsettled) {
             supervised.file_missing = !supervised.file_missing;
             let file = supervised.build.present.library.identity().file.display().to_string();
             if supervised.file_missing {
@@ -158,7 +167,7 @@ impl Supervisor {
             }
         }
         match outcome {
-            Outcome::Missing => self.drop_transaction(service),
+            Outcome::Missing | Outcome::Unsettled => self.drop_transaction(service),
             Outcome::Unchanged => {
                 supervised.forget_refusal_of_config();
                 self.drop_transaction(service);
@@ -370,6 +379,11 @@ impl Supervisor {
     }
 }
 
+/// Whether a build was refused for its configuration, or the configuration itself.
+fn is_of_config(pending: &Pending) -> bool {
+    matches!(&*pending.step, "config" | "apply")
+}
+
 impl Supervised {
     /// Whether changed files are a reason to do something about it.
     fn follows_files(&self) -> bool {
@@ -388,16 +402,18 @@ impl Supervised {
         self.transaction.as_ref().is_some_and(|it| it.wish.if_changed())
     }
 
-    fn ask_of(&self, wish: &Wish) -> Asked {
-        let how = if wish.if_changed() {
-            // What was refused because of its configuration may do with another one.
-            let pending = self.pending.as_ref();
-            let same = |it: &&Pending| {
-                wish.because == Because::PluginsChanged || !matches!(&*it.step, "config" | "apply")
-            };
-            How::IfChanged { refused: pending.filter(same).and_then(|it| it.sha256.clone()) }
-        } else {
-            How::Anew { force: wish.force }
+    /// `follows_plugins`: whether new builds are taken up without being asked for.
+    fn ask_of(&self, wish: &Wish, follows_plugins: bool) -> Asked {
+        // What was refused because of its configuration may do with another one.
+        let pending = self.pending.as_ref();
+        let for_its_config = pending.is_some_and(is_of_config);
+        let how = match wish.because {
+            Because::Asked | Because::ToStart => How::Anew { force: wish.force },
+            Because::ConfigChanged if !follows_plugins && !for_its_config => How::IfConfigChanged,
+            Because::Begun | Because::ConfigChanged | Because::PluginsChanged => How::IfChanged {
+                refused: pending.filter(|it| !is_of_config(it)).and_then(|it| it.sha256.clone()),
+                at_rest: wish.because != Because::Begun,
+            },
         };
         Asked { service: self.name.clone(), present: self.build.present.clone(), how }
     }
@@ -442,8 +458,7 @@ impl Supervised {
 
     /// A refused configuration was taken back: what the file says is what runs.
     fn forget_refusal_of_config(&mut self) {
-        let of_config = |it: &Pending| matches!(&*it.step, "config" | "apply");
-        if self.pending.as_ref().is_some_and(of_config) {
+        if self.pending.as_ref().is_some_and(is_of_config) {
             self.is_well();
         }
     }

@@ -31,10 +31,12 @@ pub(super) struct Wish {
 /// Why something is wanted, the weakest reason first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Because {
-    /// Plugin files have changed.
-    PluginsChanged,
+    /// The host has begun to watch: what changed between the first look and now is not told.
+    Begun,
     /// Configuration files have changed.
     ConfigChanged,
+    /// Plugin files have changed, and perhaps the configuration too.
+    PluginsChanged,
     /// It is to be started.
     ToStart,
     /// Somebody asked for a reload.
@@ -56,7 +58,7 @@ impl Wish {
 
     /// Whether nothing is to be done when nothing has changed.
     pub(super) const fn if_changed(&self) -> bool {
-        matches!(self.because, Because::PluginsChanged | Because::ConfigChanged)
+        matches!(self.because, Because::Begun | Because::PluginsChanged | Because::ConfigChanged)
     }
 }
 
@@ -283,7 +285,7 @@ mod tests {
         );
         assert!(!merged.if_changed());
         let both = Wish::of(Because::PluginsChanged).merge(Wish::of(Because::ConfigChanged));
-        assert!(both.if_changed() && both.because == Because::ConfigChanged);
+        assert!(both.if_changed() && both.because == Because::PluginsChanged);
     }
 
     #[tokio::test(start_paused = true)]
