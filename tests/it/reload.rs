@@ -295,3 +295,80 @@ fn a_changed_configuration_is_offered_then_applied_or_refused() {
     assert_eq!((&report["label"], &report["tally"]["instances"]), (&json!("green"), &json!(2)));
     assert_eq!(changeling.status()["generation"], 1, "the code is the same");
 }
+
+#[test]
+fn what_cannot_be_unloaded_is_kept_counted_and_capped() {
+    let project = Project::new()
+        .config("exphost", "[reload]\nwatch = false\nprobation = 0\nmax_kept = 2\n")
+        .service("leftovers", "fixture-leftovers", "leave = \"thread\"\n")
+        // The host ends when nothing is left running.
+        .service("minimal", "fixture-minimal", "");
+    let host = project.start();
+    host.wait_for_log(&["leftovers", "state STOPPED"]);
+    // Its work is done; each reload runs it once more, and each leaves a thread.
+    for reload in 1..=2 {
+        let (code, reports) = host.project().json_lines(&["reload", "leftovers"]);
+        assert_eq!(code, 0, "{reports:#?}");
+        host.wait_for_log(&["old generation stays mapped", &format!("generation={reload}")]);
+    }
+    let (_, status) = host.project().json(&["status"]);
+    let kept = status["services"][0]["kept"].as_array().expect("a list");
+    assert_eq!(kept.len(), 2, "{kept:#?}");
+    let why = kept[0]["reason"].as_str().expect("a reason");
+    assert!(why.contains("a thread of it still runs") && why.contains("endless"), "{why}");
+    let (code, reports) = host.project().json_lines(&["reload", "leftovers"]);
+    assert_eq!(code, 1, "{reports:#?}");
+    let last = reports.last().expect("a verdict");
+    assert_eq!(last["verdict"], "refused");
+    assert_eq!(last["reason"], "2 old generations are still mapped, the most that may be");
+}
+
+#[test]
+fn of_two_files_the_higher_version_that_is_wanted_wins() {
+    let changeling = Changeling::start("watch = true\nsettle = 0.05\n");
+    let plugins = changeling.host.project().plugins();
+    let beside = |build: Build, name: &str| {
+        let new = plugins.join(".beside");
+        std::fs::write(&new, build.bytes()).expect("written");
+        std::fs::rename(new, plugins.join(name)).expect("moved");
+    };
+    beside(Build::good(650, "old"), "older.so");
+    beside(Build::good(750, "new"), "newer.so");
+    changeling.host.wait_for_log(&["changeling", "reloaded", "to=7.70.750"]);
+    let status = changeling.status();
+    assert_eq!((&status["version"], &status["generation"]), (&json!("7.70.750"), &json!(2)));
+    // A requirement that the running build does not meet asks for another one.
+    let path = changeling.host.project().config_path("changeling");
+    let text = std::fs::read_to_string(&path).expect("read");
+    std::fs::write(&path, format!("{text}version = \"=7.70.650\"\n")).expect("written");
+    changeling.host.wait_for_log(&[
+        "changeling",
+        "not reloaded",
+        "7.70.650 is lower than 7.70.750",
+    ]);
+    let (code, reports) = changeling.reload(&["--force"]);
+    assert_eq!(code, 0, "{reports:#?}");
+    assert_eq!(changeling.status()["version"], "7.70.650");
+}
+
+#[test]
+fn sighup_applies_the_configuration_and_no_new_build() {
+    let mut changeling = Changeling::start(BY_HAND);
+    changeling.install(Build::good(701, "two"));
+    let path = changeling.host.project().config_path("changeling");
+    let text = std::fs::read_to_string(&path).expect("read");
+    std::fs::write(&path, format!("label = \"blue\"\n{text}")).expect("written");
+    let host_file = changeling.host.project().config_path("exphost");
+    let host_text = std::fs::read_to_string(&host_file).expect("read");
+    std::fs::write(&host_file, format!("{host_text}[bus]\nio_threads = 2\n")).expect("written");
+    changeling.host.signal(rustix::process::Signal::HUP);
+    changeling.host.wait_for_log(&["changeling", "reloaded", "7.70.700"]);
+    changeling.host.wait_for_log(&["restart the host to apply", "bus.io_threads"]);
+    let report = changeling.report();
+    assert_eq!((&report["label"], &report["build"]), (&json!("blue"), &json!("one")));
+    // The new build comes when it is asked for.
+    assert_eq!(changeling.reload(&[]).0, 0);
+    let report = changeling.report();
+    assert_eq!((&report["label"], &report["build"]), (&json!("blue"), &json!("two")));
+    assert_eq!(changeling.host.stop().0, Some(0));
+}
