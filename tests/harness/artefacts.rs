@@ -45,8 +45,11 @@ impl Profile {
         })
     }
 
+    /// `target`, also when there is the name of a target triple in between.
     fn target_directory(&self) -> &Path {
-        self.directory.parent().expect("a profile's directory is below the target directory")
+        let above = self.directory.parent().expect("a profile's directory is below the target's");
+        let is_triple = std::env::var_os("CARGO_BUILD_TARGET").as_deref() == above.file_name();
+        if is_triple { above.parent().expect("there is a target directory") } else { above }
     }
 }
 
