@@ -130,7 +130,10 @@ fn build(variant: Variant) -> PathBuf {
     }
     succeed(&mut build);
     let file_name = library_name("fixture-minimal");
-    let built = target.join(profile.directory.file_name().expect("a profile has a directory"));
+    // Where a target is named for the whole build, as with a sanitizer, there is a directory of it.
+    let triple = std::env::var_os("CARGO_BUILD_TARGET").unwrap_or_default();
+    let built = target.join(triple);
+    let built = built.join(profile.directory.file_name().expect("a profile has a directory"));
     // The next variant overwrites the file in the shared target directory.
     let kept = workspace.join(&file_name);
     fs::copy(built.join(&file_name), &kept).expect("cargo built the library");
