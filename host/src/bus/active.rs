@@ -12,10 +12,14 @@ use plugin_api::zmq::SocketRole;
 use super::frame::{FrameError, split, topic_hint};
 use super::options::SocketOption;
 use super::stats::{RateLimit, SocketRecord, add};
-use super::thread::{BATCH, BATCH_BYTES};
 use super::transport::{PeerEvent, Received, Sent, Transport};
 use crate::message::Envelope;
 use crate::service::mailbox::{Mailbox, MailboxLimits, RoomNotice};
+
+/// Most messages that one socket sends or receives before the others have their turn.
+pub(super) const BATCH: usize = 1000;
+/// Most bytes of the same.
+const BATCH_BYTES: usize = 16 << 20;
 
 /// Where a socket is on its way out.
 #[derive(Clone, Copy)]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use plugin_api::abi::EnvelopeKind;
 use plugin_api::zmq::SocketRole;
 
-use super::active::{Active, Phase, receive};
+use super::active::{Active, BATCH, Phase, receive};
 use super::endpoint::clashes;
 use super::error::BusError;
 use super::stats::{RateLimit, SocketRecord, add};
@@ -22,10 +22,6 @@ use super::{BusShared, ipc, refusal};
 use crate::message::{Envelope, SocketId};
 use crate::service::mailbox::{Mailbox, RoomNotice};
 
-/// Most messages that one socket sends or receives before the others have their turn.
-pub(super) const BATCH: usize = 1000;
-/// Most bytes of the same.
-pub(super) const BATCH_BYTES: usize = 16 << 20;
 /// How long a closed socket waits for word that its endpoint is free.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 

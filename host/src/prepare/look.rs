@@ -6,25 +6,41 @@
 //! opened in this one: what is refused leaves no trace in the host.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use plugin_api::manifest::Manifest;
 use semver::VersionReq;
 use serde_json::Value;
 
+use super::outcome::{Asked, Fresh, How, News, Outcome, Present, Refusal, Terms};
 use super::plugins::{load_problem, probe_with};
-use super::workshop::{Asked, Fresh, How, News, Outcome, Present, Refusal, Terms, Tools};
 use crate::config::schema_changes::schema_changes;
-use crate::config::{self, Resolved, ServiceFile};
+use crate::config::{self, Override, Resolved, ServiceFile};
+use crate::environment::Process;
+use crate::logging::LogHandle;
 use crate::plugin::identify::Identity;
 use crate::plugin::library::Library;
 use crate::plugin::permissions;
 use crate::plugin::scan::{self, Candidate};
-use crate::plugin::stage::Staged;
-use crate::project::Project;
+use crate::plugin::stage::{Staged, Staging};
+use crate::project::{HostSettings, Places, Project, ProjectName};
+
+/// What every look needs.
+pub(super) struct Tools {
+    pub(super) places: Places,
+    pub(super) name: ProjectName,
+    pub(super) plugins_dir: PathBuf,
+    pub(super) settings: HostSettings,
+    pub(super) overrides: Vec<Override>,
+    pub(super) process: Process<'static>,
+    pub(super) staging: Staging,
+    /// The number of the next private copy.
+    pub(super) staged: AtomicU64,
+    pub(super) log: LogHandle,
+}
 
 /// The steps of one look, told as they end; held back while it may turn out that nothing changed.
 pub(super) struct Course<'a> {

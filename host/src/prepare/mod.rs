@@ -4,6 +4,7 @@
 //! `exphost check` is this and nothing more; `exphost` starts what comes out of it.
 
 mod look;
+mod outcome;
 mod plugins;
 mod workshop;
 
@@ -12,11 +13,10 @@ use std::path::{Path, PathBuf};
 use plugin_api::manifest::Manifest;
 use serde_json::Value;
 
+pub use self::outcome::{Asked, Fresh, HostChanges, How, News, Outcome, Present, Refusal, Terms};
 use self::plugins::{Shelf, probe_with};
 pub use self::plugins::{examined, load_problem, manifest_of};
-pub use self::workshop::{
-    Asked, Fresh, HostChanges, How, News, Outcome, Present, Refusal, Terms, Workshop,
-};
+pub use self::workshop::Workshop;
 use crate::bus::BusConfig;
 use crate::config::{self, Origins, Override, ServiceFile};
 use crate::environment::Process;

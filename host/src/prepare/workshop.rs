@@ -4,227 +4,24 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use plugin_api::manifest::Manifest;
-
-use super::look::{Bench, Course};
+use super::look::{Bench, Course, Tools};
+use super::outcome::{Asked, HostChanges, How, News, Outcome, Present, Refusal};
 use super::{Prepared, ReadyService};
-use crate::config::{self, Directives, Override, ServiceFile};
+use crate::config::ServiceFile;
 use crate::environment::Process;
 use crate::logging::LogHandle;
 use crate::plugin::error::LoadError;
-use crate::plugin::identify::Identity;
 use crate::plugin::library::Library;
 use crate::plugin::scan;
-use crate::plugin::stage::Staging;
 use crate::problem::Problem;
-use crate::project::settings::ServiceDefaults;
-use crate::project::{HostSettings, Places, Project, ProjectName};
+use crate::project::Project;
 
 /// Makes services ready; cheap to clone. Every method blocks: it reads files and waits for child
 /// processes, so it is called on a thread for the purpose.
 #[derive(Clone)]
 pub struct Workshop(Arc<Tools>);
-
-pub(super) struct Tools {
-    pub(super) places: Places,
-    pub(super) name: ProjectName,
-    plugins_dir: PathBuf,
-    pub(super) settings: HostSettings,
-    pub(super) overrides: Vec<Override>,
-    pub(super) process: Process<'static>,
-    pub(super) staging: Staging,
-    /// The number of the next private copy.
-    pub(super) staged: AtomicU64,
-    pub(super) log: LogHandle,
-}
-
-/// A service to look at.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// Its name.
-    pub service: String,
-    /// What it runs now, or ran last.
-    pub present: Present,
-    /// What is wanted of it.
-    pub how: How,
-}
-
-/// What a service runs.
-#[derive(Clone, Debug)]
-pub struct Present {
-    /// The library, whose functions may be called.
-    pub library: Arc<Library>,
-    /// What the plugin says of itself.
-    pub manifest: Arc<Manifest>,
-    /// The configuration, as JSON.
-    pub config: Arc<[u8]>,
-    /// What the host is told about the service.
-    pub terms: Terms,
-}
-
-impl Present {
-    /// Whether its plugin-api has the words of 1.1: hand a state over, take a configuration.
-    #[must_use]
-    pub fn hands_over(&self) -> bool {
-        let api = &self.library.identity().api_version;
-        (api.major, api.minor) >= (1, 1)
-    }
-}
-
-/// What is wanted of a service that is looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum How {
-    /// A load of whatever is there, also when it is what runs already.
-    Anew {
-        /// Whether a lower version may take the place of a higher one.
-        force: bool,
-    },
-    /// A change of plugin or configuration, if there is one. The content hash is of a build that was
-    /// refused already and is not tried again.
-    IfChanged {
-        /// The refused build.
-        refused: Option<String>,
-        /// Whether only files that have come to rest count, because somebody tells when others do.
-        at_rest: bool,
-    },
-    /// A change of configuration, if there is one: another build is taken only when the
-    /// configuration asks for another than the one that runs.
-    IfConfigChanged,
-}
-
-impl How {
-    /// Whether nothing is to be done when nothing has changed.
-    pub(super) const fn if_changed(&self) -> bool {
-        matches!(self, Self::IfChanged { .. } | Self::IfConfigChanged)
-    }
-}
-
-/// What the host is told about a service.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Terms {
-    /// The services that must run before it.
-    pub depends_on: Vec<String>,
-    /// How long it may take from its start to RUNNING.
-    pub start_timeout: Duration,
-    /// How long it may take to stop.
-    pub stop_timeout: Duration,
-    /// Whether old generations of its plugin are unloaded.
-    pub unload: config::Unload,
-}
-
-impl Terms {
-    pub(super) fn of(directives: &Directives, defaults: &ServiceDefaults) -> Self {
-        Self {
-            depends_on: directives.depends_on.clone(),
-            start_timeout: directives.start_timeout.unwrap_or(defaults.start_timeout),
-            stop_timeout: directives.stop_timeout.unwrap_or(defaults.stop_timeout),
-            unload: directives.unload,
-        }
-    }
-}
-
-/// What only a restart of the host applies.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostChanges {
-    /// Keys of `exphost.toml` that are not as they were when the host began.
-    pub keys: Vec<String>,
-    /// Services that the project did not have then.
-    pub new_services: Vec<String>,
-    /// What is wrong with the project now.
-    pub problems: Vec<Problem>,
-}
-
-/// What is told while a service is looked at.
-#[derive(Debug)]
-pub enum News {
-    /// A step has ended.
-    Step {
-        /// The service.
-        service: String,
-        /// The step.
-        step: &'static str,
-        /// Whether it succeeded.
-        ok: bool,
-        /// How long it took.
-        took: Duration,
-        /// What there is to say of it.
-        detail: Option<String>,
-    },
-    /// The look at a service is over.
-    Done {
-        /// The service.
-        service: String,
-        /// What came of it.
-        outcome: Outcome,
-    },
-}
-
-/// What comes of a look at a service.
-#[derive(Debug)]
-pub enum Outcome {
-    /// It runs what is there.
-    Unchanged,
-    /// Its plugin file is gone.
-    Missing,
-    /// Its plugin file was changed just now and may still be written: whoever watches it tells when
-    /// it has come to rest.
-    Unsettled,
-    /// Something else may run in its place.
-    Ready(Box<Fresh>),
-    /// What is there cannot run.
-    Refused(Refusal),
-}
-
-/// What may run in the place of what does.
-#[derive(Debug)]
-pub struct Fresh {
-    /// Library, manifest, configuration, terms.
-    pub present: Present,
-    /// Whether the library is another than the one that runs.
-    pub is_new_build: bool,
-    /// What is new about it, in words.
-    pub changes: Vec<String>,
-}
-
-/// Why what is there cannot run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The step that refused it.
-    pub step: &'static str,
-    /// Why.
-    pub reason: String,
-    /// What to do about it.
-    pub hint: Option<String>,
-    /// The version, when the file says one.
-    pub version: Option<String>,
-    /// The content hash, when there is a file.
-    pub sha256: Option<String>,
-}
-
-impl Refusal {
-    pub(super) fn new(step: &'static str, reason: impl Into<String>) -> Self {
-        Self { step, reason: reason.into(), hint: None, version: None, sha256: None }
-    }
-
-    pub(super) fn of(step: &'static str, error: &LoadError) -> Self {
-        if let Some(detail) = error.detail() {
-            tracing::debug!(file = %error.file().display(), "{detail}");
-        }
-        Self { hint: error.hint(), ..Self::new(step, error.to_string()) }
-    }
-
-    pub(super) fn of_problem(step: &'static str, problem: &Problem) -> Self {
-        let hint = problem.hint.clone();
-        Self { hint, ..Self::new(step, Problem { hint: None, ..problem.clone() }.one_line()) }
-    }
-
-    pub(super) fn about(self, identity: &Identity) -> Self {
-        let (version, sha256) = (identity.version.to_string(), identity.sha256.clone());
-        Self { version: Some(version), sha256: Some(sha256), ..self }
-    }
-}
 
 impl Workshop {
     /// A workshop for a project that is about to run; `None` when its name or the private place for

@@ -1,7 +1,6 @@
 //! What the supervisor can be told, and what it answers, while it runs. Whoever gives orders (the
 //! control socket, the watcher, a signal) holds an [`Orders`]; nobody else reaches the services.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -185,19 +184,4 @@ pub struct Refused {
     pub error: String,
     /// What to do instead.
     pub hint: Option<String>,
-}
-
-/// A newer build that was refused or rolled back, until something newer comes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Pending {
-    /// Its version; null when the file does not say.
-    pub version: Option<String>,
-    /// The content hash of its file; null when there was none to read.
-    pub sha256: Option<String>,
-    /// When it was refused.
-    pub at: Timestamp,
-    /// The step that it failed in.
-    pub step: String,
-    /// Why.
-    pub reason: String,
 }

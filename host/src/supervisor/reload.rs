@@ -11,7 +11,8 @@ use plugin_api::abi::RunOutcome;
 use plugin_api::state::HealthStatus;
 use tokio::time::Instant;
 
-use super::orders::{Decision, Pending};
+use super::orders::Decision;
+use super::status::Pending;
 use super::supervised::{Life, Supervised};
 use super::transaction::{Attempted, Because, Failure, Phase, Transaction, Wish};
 use super::{Event, Supervisor};

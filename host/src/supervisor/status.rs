@@ -6,8 +6,6 @@ use jiff::Timestamp;
 use plugin_api::state::HealthStatus;
 use serde::{Deserialize, Serialize};
 
-use super::orders::Pending;
-
 /// The host and its services.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -66,6 +64,21 @@ pub struct ServiceStatus {
     pub kept: Vec<Kept>,
     /// The latest error; null when there was none.
     pub last_error: Option<LastError>,
+}
+
+/// A newer build that was refused or rolled back, until something newer comes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Its version; null when the file does not say.
+    pub version: Option<String>,
+    /// The content hash of its file; null when there was none to read.
+    pub sha256: Option<String>,
+    /// When it was refused.
+    pub at: Timestamp,
+    /// The step that it failed in.
+    pub step: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// An old generation that is still mapped.

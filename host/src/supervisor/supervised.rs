@@ -8,9 +8,9 @@ use plugin_api::abi::{EnvelopeKind, RunOutcome};
 use plugin_api::state::ServiceState;
 use tokio::time::Instant;
 
-use super::orders::{Listener, Pending};
+use super::orders::Listener;
 use super::plan::{Node, Progress};
-use super::status::Kept;
+use super::status::{Kept, Pending};
 use super::transaction::{Transaction, Wish};
 use crate::plugin::instance::Instance;
 use crate::prepare::{Present, Terms};

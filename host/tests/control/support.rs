@@ -8,9 +8,9 @@ use std::time::Duration;
 use exphost::control::{Client, Limits, Lock, Place, Server};
 use exphost::environment::{Mode, Process};
 use exphost::supervisor::orders::{
-    Decision, Listener, Order, Orders, Pending, Progress, Refused, Report, Step, Verdict,
+    Decision, Listener, Order, Orders, Progress, Refused, Report, Step, Verdict,
 };
-use exphost::supervisor::status::{Kept, LastError, ServiceStatus, Status};
+use exphost::supervisor::status::{Kept, LastError, Pending, ServiceStatus, Status};
 use jiff::Timestamp;
 use plugin_api::state::HealthStatus;
 use serde_json::Value;
