@@ -235,8 +235,10 @@ fn every_command_is_answered_while_a_service_hangs() {
     };
     assert_eq!(last, json!({"done": {"ok": false}}));
     host.wait_for_log(&["ERROR", "stuck", "hangs"]);
+    let (_, status) = host.project().json(&["status"]);
+    assert_eq!(status["services"][1]["state"], "failed", "it is not stopped: its thread hangs");
     host.signal(Signal::TERM);
-    assert!(host.wait_exit(DEADLINE).is_some(), "it ends by itself");
+    assert_eq!(host.wait_exit(DEADLINE), Some(1), "it ends by itself, and names who hangs");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! FILE_OPERATIONS_ROUNDS=50 cargo test -p exphost-tests --test it file_operations -- --nocapture
 //! FILE_OPERATIONS_SEED=7 …    # the same order once more
 //! ```
+#![allow(clippy::print_stdout, reason = "a long run says how far it is, and how to run it again")]
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -26,7 +26,7 @@ impl Changeling {
         let (port, mut numbers) = (free_port(), Publisher::bind());
         let toml = publisher(port) + &subscriber(numbers.port(), &["number", "report"]);
         let project = Project::new()
-            .config("exphost", format!("[reload]\nprobation = 0.2\n{more}"))
+            .config("exphost", format!("[reload]\nprobation = 1\n{more}"))
             .config("changeling", toml + &Build::directive() + "start_timeout = 2\n");
         GOOD.install(&project.plugins());
         let host = project.start();

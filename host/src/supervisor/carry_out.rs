@@ -187,7 +187,7 @@ impl Supervised {
     pub(super) fn state_word(&self) -> String {
         match self.life {
             Life::Ended(outcome) if outcome != RunOutcome::Stopped => "failed".to_owned(),
-            Life::Hung => "failed".to_owned(),
+            _ if self.hangs() => "failed".to_owned(),
             Life::Resting | Life::NotStarted => ServiceState::Stopped.as_str().to_lowercase(),
             _ => self.state().as_str().to_lowercase(),
         }

@@ -129,8 +129,6 @@ pub struct Supervisor {
     burials: usize,
     /// What was said last of them, so that it is said once.
     host_changes: HostChanges,
-    /// Threads that were left behind and have not ended.
-    left_behind: usize,
     /// Since when the host stops.
     stopping: Option<Instant>,
     forced: bool,
@@ -163,7 +161,6 @@ impl Supervisor {
             jobs: 0,
             burials: 0,
             host_changes: HostChanges::default(),
-            left_behind: 0,
             stopping: None,
             forced: false,
         })
@@ -258,11 +255,12 @@ impl Supervisor {
     }
 
     fn on_ended(&mut self, service: &str, instance: u64, outcome: RunOutcome) {
-        let Some(supervised) = self.find(service).filter(|it| it.instance == instance) else {
+        let Some(supervised) = self.find(service) else { return };
+        if supervised.instance != instance {
             tracing::debug!(service, instance, "a thread that was left behind has ended");
-            self.left_behind = self.left_behind.saturating_sub(1);
+            supervised.left_behind = supervised.left_behind.saturating_sub(1);
             return;
-        };
+        }
         let state = supervised.state();
         supervised.ended(outcome);
         if self.goes_on_after_end(service, outcome) {
@@ -308,7 +306,6 @@ impl Supervisor {
                         "service hangs: it did not stop in time; its thread is left behind"
                     );
                     supervised.leave_behind();
-                    self.left_behind += 1;
                     if !self.goes_on_after_hang(&service, state) {
                         self.service(&service, Supervised::rest_if_ordered);
                     }
@@ -429,10 +426,10 @@ impl Supervisor {
             self.services.iter().filter(wanted).map(|it| it.name().to_owned()).collect()
         };
         Verdict {
-            failed: names(&|it| it.is_over() && it.failed() && !matches!(it.life, Life::Hung)),
-            hung: names(&|it| matches!(it.life, Life::Hung) || !it.is_over()),
+            failed: names(&|it| it.is_over() && it.failed() && !it.hangs()),
+            hung: names(&|it| it.hangs() || !it.is_over()),
             forced: self.forced,
-            is_haunted: self.left_behind > 0 || self.kept() > 0,
+            is_haunted: self.kept() > 0 || self.services.iter().any(|it| it.left_behind > 0),
         }
     }
 }

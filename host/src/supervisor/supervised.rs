@@ -72,6 +72,8 @@ pub(super) struct Supervised {
     pub(super) life: Life,
     /// The number of its present or last instance: what an older one still says is not heard.
     pub(super) instance: u64,
+    /// Threads of it that were left behind and have not ended.
+    pub(super) left_behind: usize,
     /// Since when its present instance runs.
     pub(super) began: Option<Instant>,
     /// Whether it is to rest once it has stopped.
@@ -103,6 +105,7 @@ impl Supervised {
             hosted,
             life: Life::Waiting,
             instance: 0,
+            left_behind: 0,
             began: None,
             to_rest: false,
             stop_listeners: Vec::new(),
@@ -187,6 +190,7 @@ impl Supervised {
         }
         // What it says from now on is an older instance's.
         self.instance += 1;
+        self.left_behind += 1;
         self.began = None;
     }
 
@@ -212,6 +216,12 @@ impl Supervised {
     /// Whether somebody is at work on it: it was stopped by order, or a build of it was refused.
     pub(super) fn is_attended(&self) -> bool {
         matches!(self.life, Life::Resting) || self.pending.is_some()
+    }
+
+    /// Whether it did not stop when it was asked last, and still has not.
+    pub(super) fn hangs(&self) -> bool {
+        matches!(self.life, Life::Hung)
+            || (matches!(self.life, Life::Resting) && self.left_behind > 0)
     }
 
     pub(super) fn failed(&self) -> bool {
