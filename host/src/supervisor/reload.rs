@@ -286,13 +286,21 @@ impl Supervisor {
         }
     }
 
-    /// Gives a reload up. The service stays as it is just now; it is about to be stopped.
+    /// Gives a reload up. The service stays as it is just now; it is about to be stopped. Nothing
+    /// was found wrong with the build, so nothing is kept of it; whoever asked is told.
     pub(super) fn give_up(&mut self, service: &str, why: &str) {
         let Some(supervised) = self.find(service) else { return };
         supervised.queued = None;
-        let Some(transaction) = &mut supervised.transaction else { return };
+        let state = supervised.state_word();
+        let Some(mut transaction) = supervised.transaction.take() else { return };
         let failure = Failure::new(transaction.doing(), why);
         let phase = std::mem::replace(&mut transaction.phase, Phase::Preparing { job: 0 });
+        let only_looked = matches!(phase, Phase::Preparing { .. });
+        if !(only_looked && transaction.wish.if_changed()) {
+            tracing::info!(service, step = failure.step, why, "reload given up");
+        }
+        let (decision, now) = (Decision::Refused, Instant::now());
+        transaction.conclude(service, decision, None, Some(&failure), &state, now);
         match phase {
             Phase::Configuring { fresh, .. } | Phase::Draining { fresh, .. } => {
                 self.discard(service, *fresh);
@@ -300,7 +308,6 @@ impl Supervisor {
             Phase::Trying { old: Some(old), is_new_build: true, .. } => self.bury(service, old),
             _ => {}
         }
-        self.conclude(service, Decision::Refused, Some(failure), Attempted::default());
     }
 
     fn refuse_ready(&mut self, service: &str, fresh: Fresh, failure: Failure) {
