@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::artefacts::{Profile, cargo, library_name, succeed};
 use super::repository;
@@ -104,6 +104,9 @@ impl Variant {
 }
 
 fn build(variant: Variant) -> PathBuf {
+    // From the build to the copy: the next variant's library has the same name in the same place.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let profile = Profile::of_this_process();
     let variants = directory();
     let workspace = variants.join(variant.name());

@@ -35,8 +35,9 @@ impl Source {
         let _ = fs::remove_file(source.file("build.rs"));
         let configuration = workspace.join(".cargo/config.toml");
         fs::create_dir_all(configuration.parent().expect("it is in a directory")).expect("made");
-        let target = directory().join("target");
-        // As the variants are built, so that their dependencies are these.
+        // Not the variants': cargo tells workspaces of the same shape apart by nothing, and would take
+        // their changed plugin-api for this one's.
+        let target = directory().join("dev-target");
         let text = format!("[build]\ntarget-dir = {target:?}\n[profile.dev]\ndebug = false\n");
         write_if_changed(&configuration, &text);
         let mut build = cargo();
