@@ -156,8 +156,10 @@ fn the_projects_of_the_repository_are_in_order() {
 fn core_tells_its_story_and_chronicle_hears_it() {
     let (events, updates) = (free_port(), free_port());
     let mut agent = Publisher::bind();
-    let core = crate::sockets::publisher(updates)
-        + &crate::sockets::subscriber(agent.port(), &["RequestBiome", "commands"]);
+    let topics = ["RequestBiome", "AudiencePresent", "commands"];
+    let core = "era_duration = 0.1\n".to_owned()
+        + &crate::sockets::publisher(updates)
+        + &crate::sockets::subscriber(agent.port(), &topics);
     let listener =
         |table: &str, port: u16| crate::sockets::subscriber(port, &[""]).replace("zmq", table);
     let chronicle = listener("events", events) + &listener("updates", updates);
@@ -172,9 +174,13 @@ fn core_tells_its_story_and_chronicle_hears_it() {
     for service in ["heartbeat", "core", "chronicle"] {
         host.wait_until_running(service);
     }
-    agent.wait_for_subscriptions(&["RequestBiome", "commands"]);
+    agent.wait_for_subscriptions(&topics);
     host.wait_for_log(&["chronicle", "heard so far", "heartbeat"]);
     agent.send("RequestBiome", &json!({"type": "RequestBiome", "biome": "tundra"}));
+    host.wait_for_log(&["core", "the story moves on", "tundra"]);
+    // While somebody watches, era follows era: chronicle, which nobody can see subscribe, hears of
+    // one as soon as it has.
+    agent.send("AudiencePresent", &json!({"type": "AudiencePresent", "person_count": 1}));
     host.wait_for_log(&["chronicle", "heard so far", "SpaceTimeUpdate"]);
     host.signal(Signal::INT);
     assert_eq!(host.wait_exit(DEADLINE), Some(0));
