@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -21,15 +22,22 @@ use crate::sockets::{heartbeat, publisher};
 struct Source {
     workspace: PathBuf,
     folder: &'static str,
+    /// The tests' projects have one name and their workspaces one target directory, and so their
+    /// sessions one place for plugins: one session at a time.
+    _turn: MutexGuard<'static, ()>,
 }
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 impl Source {
     /// As it is in the repository, and built once: how long that takes nobody can say. Each test
     /// has a package of its own, because libraries of one name would meet in the target directory.
     fn new(package: &str, path: &'static str) -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let workspace = directory().join(format!("dev-{package}"));
         lay_out(&workspace, path);
-        let source = Self { workspace, folder: path.rsplit('/').next().unwrap_or(path) };
+        let folder = path.rsplit('/').next().unwrap_or(path);
+        let source = Self { workspace, folder, _turn: turn };
         let workspace = &source.workspace;
         // Of an earlier run.
         let _ = fs::remove_file(source.file("build.rs"));
