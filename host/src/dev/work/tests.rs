@@ -476,6 +476,21 @@ fn without_any_library_it_waits_for_the_mend() {
 }
 
 #[test]
+fn a_save_during_the_first_build_is_in_what_the_host_starts_with() {
+    let (mut work, around) = set_up(one());
+    let ready = thread::spawn(move || work.get_ready());
+    let first = around.next_job("heartbeat");
+    around.save(&["/w/heartbeat/src/lib.rs"]);
+    around.catch_up(&first);
+    around.succeed(&first, "outdated");
+    let second = around.next_job("heartbeat");
+    assert!(!ready.is_finished(), "the host would start with what is outdated");
+    around.succeed(&second, "saved");
+    ready.join().expect("it is ready");
+    assert_eq!(around.on_shelf("libheartbeat.so"), "saved");
+}
+
+#[test]
 fn a_library_of_an_earlier_run_is_enough_to_start() {
     let (mut work, around) = set_up(one());
     fs::write(around.directory.path().join("exphost-dev/show/libheartbeat.so"), "old")
