@@ -8,13 +8,13 @@
 //!
 //! # From a save to new code
 //! The way is [`work::SETTLE`], cargo, the copy to the shelf, the host's own reload; it ends when the
-//! new instance is RUNNING. A constant of `plugins/heartbeat` changed, the dev profile, two shared
-//! cores, medians of 21 saves in turns with 21 bare builds: 0.45 s from save to live (cargo 0.36,
-//! reload 0.04) beside 0.37 s for `cargo build -p heartbeat` alone.
+//! new instance is RUNNING. A constant of `plugins/heartbeat` changed, the dev profile, two quiet
+//! cores, medians of 21 saves in three rounds between as many bare builds: 0.48 s from save to live
+//! (cargo 0.39, reload 0.05) beside 0.42 s for `cargo build -p heartbeat` alone.
 //!
-//! So what remains is rustc's, and a good part of that is linking. On x86-64 Linux rustc brings its
-//! own `lld`; with GNU ld in its place the compiler took about twice as long (0.9 s, not 0.47 s, on
-//! a busier machine), so where there is no lld by default it is worth its installation. Debug
+//! So what remains is the compiler's, and much of that is linking. On x86-64 Linux rustc brings its
+//! own `lld`; with GNU ld in its place the same call of rustc took 0.71 s and not 0.32 s (medians of
+//! nine each, in turns). Where there is no lld by default it is worth its installation. Debug
 //! information is `line-tables-only` in the workspace already.
 //!
 //! What can be lost here is lost by waiting for another cargo: an editor that checks at each save
