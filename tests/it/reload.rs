@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::artefacts::plugin;
 use crate::harness::changeling::Build;
 use crate::harness::free_port;
 use crate::harness::host::Host;
@@ -97,7 +98,7 @@ fn a_new_build_takes_over_with_the_state_and_nothing_lost() {
 }
 
 /// A bad build, the verdict, the step that is named, and a part of the reason.
-const BAD: [(&str, &str, &str, &str); 8] = [
+const BAD: [(&str, &str, &str, &str); 9] = [
     ("abort in probe", "refused", "probe", "SIGABRT"),
     ("picky", "refused", "config", "20 is more than this build takes"),
     ("panic in new", "rolled_back", "start", "new: panicked: this build panics in new"),
@@ -106,6 +107,7 @@ const BAD: [(&str, &str, &str, &str); 8] = [
     ("panic in start", "rolled_back", "start", "start: panicked: this build panics in start"),
     ("error in start", "rolled_back", "start", "start: this build cannot start"),
     ("die soon", "rolled_back", "commit", "dies soon after its start"),
+    ("die slowly", "rolled_back", "commit", "this build dies slowly"),
 ];
 
 #[test]
@@ -371,4 +373,32 @@ fn sighup_applies_the_configuration_and_no_new_build() {
     let report = changeling.report();
     assert_eq!((&report["label"], &report["build"]), (&json!("blue"), &json!("two")));
     assert_eq!(changeling.host.stop().0, Some(0));
+}
+
+#[test]
+fn a_reload_of_a_file_that_is_gone_does_not_make_it_be_there() {
+    let changeling = Changeling::start("watch = true\nsettle = 0.05\n");
+    let file = changeling.host.project().plugins().join(Build::file_name());
+    std::fs::remove_file(file).expect("it is there");
+    changeling.host.wait_for_log(&["changeling", "the plugin file is gone"]);
+    let (code, reports) = changeling.reload(&[]);
+    assert_eq!(code, 1, "{reports:#?}");
+    let status = changeling.status();
+    assert_eq!((&status["file_missing"], &status["state"]), (&json!(true), &json!("running")));
+    assert!(!changeling.host.log().contains("there is a plugin file again"));
+}
+
+#[test]
+fn another_plugin_in_the_configuration_is_taken_at_sighup() {
+    let changeling = Changeling::start(BY_HAND);
+    let project = changeling.host.project();
+    std::fs::copy(plugin("fixture-counter"), project.plugins().join("counter.so")).expect("copied");
+    let path = project.config_path("changeling");
+    let text = std::fs::read_to_string(&path).expect("read");
+    let text = text.replace("fixture-changeling", "fixture-counter");
+    std::fs::write(&path, text).expect("written");
+    changeling.host.signal(rustix::process::Signal::HUP);
+    changeling.host.wait_for_log(&["changeling", "reloaded", "from=7.70.700 to=0.1.0"]);
+    let status = changeling.status();
+    assert_eq!((&status["plugin"], &status["generation"]), (&json!("fixture-counter"), &json!(2)));
 }

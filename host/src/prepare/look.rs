@@ -106,9 +106,10 @@ impl Bench<'_> {
         let file = self.file_of(&service, course)?;
         let runs = present.library.identity();
         let version = &file.directives.version;
-        let wants_what_runs =
-            scan::same_name(file.plugin(), &runs.name) && version.matches(&runs.version);
-        if how == How::IfConfigChanged && (wants_what_runs || *version == VersionReq::STAR) {
+        // `*` matches no pre-release, and yet means any version.
+        let wants_what_runs = scan::same_name(file.plugin(), &runs.name)
+            && (*version == VersionReq::STAR || version.matches(&runs.version));
+        if how == How::IfConfigChanged && wants_what_runs {
             return self.reconfigure(&file, present, course);
         }
         if matches!(how, How::IfChanged { at_rest: true, .. }) && self.is_unsettled(file.plugin()) {

@@ -69,6 +69,7 @@ impl Handover {
 
     /// Whether a state waits that nobody has taken. When it still does once the service runs, its
     /// plugin was built with plugin-api 1.0, which knows nothing of states.
+    #[cfg(test)]
     #[must_use]
     pub fn state_waits(&self) -> bool {
         self.lock().waiting.is_some()

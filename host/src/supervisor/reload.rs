@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::orders::Decision;
 use super::status::Pending;
-use super::supervised::{Life, Supervised};
+use super::supervised::{Build, Life, Supervised};
 use super::transaction::{Attempted, Because, Failure, Phase, Transaction, Wish};
 use super::{Event, Supervisor};
 use crate::logging;
@@ -157,9 +157,15 @@ impl Supervisor {
 
     fn on_look_done(&mut self, service: &str, outcome: Outcome) {
         let Some(supervised) = self.find(service) else { return };
-        let is_missing = matches!(outcome, Outcome::Missing);
-        if is_missing != supervised.file_missing && !matches!(outcome, Outcome::Unsettled) {
-            supervised.file_missing = !supervised.file_missing;
+        let is_missing = match &outcome {
+            Outcome::Missing => true,
+            Outcome::Ready(_) | Outcome::Unchanged => false,
+            Outcome::Refused(refusal) if refusal.sha256.is_some() => false,
+            // Nothing is known of the file by these.
+            Outcome::Refused(_) | Outcome::Unsettled => supervised.file_missing,
+        };
+        if is_missing != supervised.file_missing {
+            supervised.file_missing = is_missing;
             let file = supervised.build.present.library.identity().file.display().to_string();
             if supervised.file_missing {
                 tracing::warn!(service, file, "the plugin file is gone; what was loaded runs on");
@@ -273,6 +279,7 @@ impl Supervisor {
             return self.commit(service);
         }
         if let Some(fresh) = supervised.take_offered() {
+            supervised.hosted.handover().withdraw_config();
             tracing::warn!(service, "no answer to the new configuration; restarting with it");
             self.drain(service, fresh);
         }
@@ -311,10 +318,9 @@ impl Supervisor {
     }
 
     fn refuse_ready(&mut self, service: &str, fresh: Fresh, failure: Failure) {
-        let identity = fresh.present.library.identity();
-        let (version, sha256) = (Some(identity.version.to_string()), Some(identity.sha256.clone()));
+        let attempted = Attempted::of(&fresh.present);
         self.discard(service, fresh);
-        self.refuse(service, failure, Attempted { version, sha256 });
+        self.refuse(service, failure, attempted);
     }
 
     /// Ends a reload before the running service was touched.
@@ -379,10 +385,9 @@ impl Supervisor {
     }
 
     /// Lets a build go that was never started.
-    fn discard(&mut self, service: &str, fresh: Fresh) {
+    pub(super) fn discard(&mut self, service: &str, fresh: Fresh) {
         if fresh.is_new_build {
-            let build = super::supervised::Build { generation: 0, present: fresh.present };
-            self.bury(service, build);
+            self.bury(service, Build { generation: 0, present: fresh.present });
         }
     }
 }

@@ -141,7 +141,11 @@ impl Supervised {
             Life::Starting(_, deadline) | Life::Stopping(_, deadline) => Some(deadline),
             _ => None,
         };
-        let transaction = self.transaction.as_ref().and_then(Transaction::deadline);
+        // A reload waits for something of an instance that runs. One that is on its way out decides
+        // it by how it ends: a new build that is dying has not stood its probation.
+        let runs = matches!(self.life, Life::Running(_));
+        let transaction = self.transaction.as_ref().filter(|_| runs);
+        let transaction = transaction.and_then(Transaction::deadline);
         life.into_iter().chain(transaction).min()
     }
 
@@ -187,6 +191,10 @@ impl Supervised {
             life
         {
             instance.cut_off();
+        }
+        // It holds a duplicate of the mailbox's descriptor and could take its successor's wake-ups.
+        if let Err(error) = self.hosted.mailbox().change_reader() {
+            tracing::error!(service = self.name, %error, "the mailbox keeps the descriptor of a thread that was left behind");
         }
         // What it says from now on is an older instance's.
         self.instance += 1;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::orders::{Decision, Listener, Progress, Report, Step, Verdict};
 use super::supervised::Build;
-use crate::prepare::{Fresh, Refusal};
+use crate::prepare::{Fresh, Present, Refusal};
 use crate::service::handover::StateFate;
 
 /// What is wanted of a service.
@@ -125,8 +125,8 @@ pub(super) struct Attempted {
 }
 
 impl Attempted {
-    pub(super) fn of(build: &Build) -> Self {
-        let identity = build.present.library.identity();
+    pub(super) fn of(present: &Present) -> Self {
+        let identity = present.library.identity();
         Self { version: Some(identity.version.to_string()), sha256: Some(identity.sha256.clone()) }
     }
 }

@@ -119,14 +119,8 @@ impl Supervisor {
             Some(reason) => {
                 let failure = Failure::new("stop", format!("the state would be lost: {reason}"))
                     .hint(format!("`exphost reload {service} --force` goes on without it"));
-                let identity = fresh.present.library.identity();
-                let attempted = Attempted {
-                    version: Some(identity.version.to_string()),
-                    sha256: Some(identity.sha256.clone()),
-                };
-                if fresh.is_new_build {
-                    self.bury(service, Build { generation: 0, present: fresh.present });
-                }
+                let attempted = Attempted::of(&fresh.present);
+                self.discard(service, fresh);
                 self.restore(service, state, failure, attempted);
             }
         }
@@ -257,7 +251,7 @@ impl Supervisor {
         };
         self.end_step(service, failure.step, false, Some(failure.reason.clone()));
         let Some(supervised) = self.find(service) else { return false };
-        let attempted = Attempted::of(&supervised.build);
+        let attempted = Attempted::of(&supervised.build.present);
         let Some(old) = old else {
             let failure = Failure {
                 reason: format!("{}; nothing ran before that it could go back to", failure.reason),
