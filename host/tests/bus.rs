@@ -11,7 +11,7 @@ use exphost::bus::{Bus, BusConfig, BusHandle, SocketStats};
 use exphost::message::{Envelope, SocketId};
 use exphost::service::mailbox::{Mailbox, MailboxLimits};
 use plugin_api::abi::{EnvelopeKind, SendOutcome};
-use plugin_api::zmq::{SocketOptions, SocketRole, SocketSpec};
+use plugin_api::zmq::{SocketRole, SocketSpec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zeromq::{
     PubSocket, PullSocket, PushSocket, Socket, SocketRecv, SocketSend, SubSocket, ZmqMessage,
@@ -38,15 +38,8 @@ fn spec(role: SocketRole, bind: bool, port: u16) -> SocketSpec {
         SocketRole::Push => "zmq.push",
         SocketRole::Pull => "zmq.pull",
     };
-    SocketSpec {
-        role,
-        key: key.to_owned(),
-        address: LOCAL.to_owned(),
-        port,
-        bind,
-        topics: vec![String::new()],
-        socket_options: SocketOptions::new(),
-    }
+    let spec = SocketSpec::new(role, key, LOCAL, port, bind);
+    SocketSpec { topics: vec![String::new()], ..spec }
 }
 
 fn mailbox() -> Arc<Mailbox> {

@@ -1,6 +1,6 @@
 //! What a service asks and tells its host.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
@@ -41,8 +41,12 @@ pub(crate) struct Shared {
     pub(crate) config_waits: Cell<bool>,
     /// Wakes the dispatcher: something may wait in the mailbox.
     pub(crate) arrivals: Notify,
+    /// Wakes those who wait for a socket to take messages again.
+    pub(crate) room: Notify,
     pub(crate) tasks: Tasks,
     pub(crate) tick: Cell<Option<Duration>>,
+    /// The sockets whose messages wait in the host for now.
+    pub(crate) held: RefCell<Vec<i32>>,
     /// Whether a socket of the service receives, so that it has a reason to wait.
     pub(crate) listens: Cell<bool>,
     /// How many messages came to nothing.
@@ -95,8 +99,10 @@ impl Context {
             ending: Cell::new(Ending::Unsaid),
             config_waits: Cell::new(false),
             arrivals: Notify::new(),
+            room: Notify::new(),
             tasks: Tasks::default(),
             tick: Cell::new(None),
+            held: RefCell::default(),
             listens: Cell::new(false),
             left_out: Cell::new(0),
             outcome: Cell::new(RunOutcome::Stopped),

@@ -58,7 +58,15 @@ socket_config! {
     PublisherConfig {
         bind: true, address: BIND_ADDRESS, port: DEFAULT_PORTS.events,
         /// Topic of a message that names none and has no `type`.
-        default_topic: Option<String> = None
+        default_topic: Option<String> = None,
+        /// Messages that may wait to be sent; a further one is dropped, and counted. The host's own
+        /// limit when it is not given.
+        #[schemars(range(min = 1))]
+        max_queue_size: Option<u32> = None,
+        /// Whether each message carries a number, by which a subscriber can tell what it missed:
+        /// `"_run"` names this life of the publisher, `"_seq"` counts the messages of the topic
+        /// from 1.
+        numbered: bool = false
     }
 }
 
@@ -67,7 +75,12 @@ socket_config! {
     SubscriberConfig {
         bind: false, address: CONNECT_ADDRESS, port: DEFAULT_PORTS.events,
         /// Topic prefixes to subscribe to; an empty string, or `*`, subscribes to everything.
-        topics: Vec<String> = Vec::new()
+        topics: Vec<String> = Vec::new(),
+        /// Messages that may wait for the service. The host's own limit when it is not given.
+        #[schemars(range(min = 1))]
+        max_queue_size: Option<u32> = None,
+        /// What is dropped when that many wait.
+        when_full: WhenFull = WhenFull::DropNewest
     }
 }
 
@@ -112,9 +125,47 @@ pub struct SocketSpec {
     pub topics: Vec<String>,
     /// As in the configuration.
     pub socket_options: SocketOptions,
+    /// Messages that the host keeps for this socket at most: received ones until the service takes
+    /// them, sent ones until they are on their way. `None`: the host's own limit.
+    #[serde(default)]
+    pub max_queue_size: Option<usize>,
+    /// What a full queue of received messages drops, for SUB; PULL stops reading instead.
+    #[serde(default)]
+    pub when_full: WhenFull,
+    /// Whether the host numbers what this PUB sends.
+    #[serde(default)]
+    pub numbered: bool,
+}
+
+/// What a subscriber drops that does not keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// What arrives is dropped: those that wait are complete from the oldest on.
+    #[default]
+    DropNewest,
+    /// The oldest that waits is dropped: what is handled is as fresh as it can be.
+    DropOldest,
 }
 
 impl SocketSpec {
+    /// A socket that leaves everything else to the host.
+    #[must_use]
+    pub fn new(role: SocketRole, key: &str, address: &str, port: u16, bind: bool) -> Self {
+        Self {
+            role,
+            key: key.to_owned(),
+            address: address.to_owned(),
+            port,
+            bind,
+            topics: Vec::new(),
+            socket_options: SocketOptions::new(),
+            max_queue_size: None,
+            when_full: WhenFull::default(),
+            numbered: false,
+        }
+    }
+
     /// The endpoint as ZeroMQ writes it: `tcp://*:5555`, `ipc:///run/x.sock`.
     #[must_use]
     pub fn endpoint(&self) -> String {
@@ -265,29 +316,30 @@ struct Tagged<'a, T> {
 }
 
 macro_rules! spec {
-    ($config:ident, $role:ident, $key:literal, $topics:expr) => {
+    ($config:ident, $role:ident, $key:literal, |$it:ident| { $($field:ident: $value:expr),* $(,)? }) => {
         impl $config {
             /// The socket as the host is asked for it.
             #[must_use]
             pub fn spec(&self) -> SocketSpec {
-                let topics: fn(&Self) -> Vec<String> = $topics;
+                let $it = self;
                 SocketSpec {
-                    role: SocketRole::$role,
-                    key: $key.to_owned(),
-                    address: self.address.clone(),
-                    port: self.port,
-                    bind: self.bind,
-                    topics: topics(self),
+                    $($field: $value,)*
                     socket_options: self.socket_options.clone(),
+                    max_queue_size: self.max_queue_size.map(|size| size as usize),
+                    ..SocketSpec::new(SocketRole::$role, $key, &self.address, self.port, self.bind)
                 }
             }
         }
     };
 }
 
-spec!(PublisherConfig, Publisher, "zmq.publisher", |_| Vec::new());
+spec!(PublisherConfig, Publisher, "zmq.publisher", |config| { numbered: config.numbered });
 spec!(SubscriberConfig, Subscriber, "zmq.subscriber", |config| {
-    // `*` is how people write "everything"; ZeroMQ itself knows prefixes only.
-    let prefix = |topic: &String| if topic == "*" { String::new() } else { topic.clone() };
-    config.topics.iter().map(prefix).collect()
+    topics: config.topics.iter().map(|topic| prefix(topic)).collect(),
+    when_full: config.when_full,
 });
+
+/// `*` is how people write "everything"; ZeroMQ itself knows prefixes only.
+fn prefix(topic: &str) -> String {
+    if topic == "*" { String::new() } else { topic.to_owned() }
+}

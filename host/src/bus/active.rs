@@ -72,7 +72,7 @@ impl Active {
         if self.record.plan.role != SocketRole::Pull {
             return Some(turn);
         }
-        self.mailbox.room_or(notice).map(|room| MailboxLimits {
+        self.mailbox.room_or(self.record.id, notice).map(|room| MailboxLimits {
             messages: room.messages.min(turn.messages),
             bytes: room.bytes.min(turn.bytes),
         })
@@ -214,7 +214,7 @@ pub(super) fn receive(
     add(&socket.record.counters.received_bytes, bytes as u64);
     let dropped = socket.mailbox.push_batch(batch);
     if dropped > 0 {
-        add(&socket.record.counters.dropped_mailbox_full, dropped as u64);
+        add(&socket.record.counters.dropped_mailbox_full, dropped);
         if let Some(held_back) = socket.drops.allow(Instant::now()) {
             let record = &socket.record;
             tracing::warn!(

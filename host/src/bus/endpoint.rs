@@ -229,20 +229,12 @@ fn ipc(path: &str) -> Result<Endpoint, BusError> {
 
 #[cfg(test)]
 mod tests {
-    use plugin_api::zmq::{SocketOptions, SocketRole};
+    use plugin_api::zmq::SocketRole;
 
     use super::*;
 
     fn spec(address: &str, port: u16, bind: bool) -> SocketSpec {
-        SocketSpec {
-            role: SocketRole::Publisher,
-            key: "zmq.publisher".to_owned(),
-            address: address.to_owned(),
-            port,
-            bind,
-            topics: Vec::new(),
-            socket_options: SocketOptions::new(),
-        }
+        SocketSpec::new(SocketRole::Publisher, "zmq.publisher", address, port, bind)
     }
 
     fn bind(address: &str, port: u16) -> Endpoint {

@@ -34,7 +34,7 @@ use self::thread::{BusThread, Command, Opening, Which};
 use self::transport::{LibZmq, OpenError, SocketPlan, Transport};
 use self::wake::Waker;
 use crate::message::SocketId;
-use crate::service::mailbox::Mailbox;
+use crate::service::mailbox::{LanePlan, Mailbox, MailboxLimits};
 
 pub use self::error::BusError;
 pub use self::stats::SocketStats;
@@ -43,6 +43,8 @@ pub use self::stats::SocketStats;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a bus that is dropped without [`Bus::shutdown`] may go on sending.
 const DROP_DEADLINE: Duration = Duration::from_secs(1);
+/// Tasks or results of one socket that wait in the host, unless its configuration says otherwise.
+const TASKS_WAITING: usize = 1_000;
 /// Descriptors the process asks for, if it is allowed that many. More is of no use to a host, and
 /// makes children slow that close every descriptor there could be.
 const DESCRIPTORS: u64 = 65_536;
@@ -288,13 +290,16 @@ impl BusHandle {
             key: spec.key.clone(),
             plan,
             endpoint: OnceLock::new(),
-            outbox: Outbox::new(config.outbox_messages, config.outbox_bytes),
+            outbox: Outbox::new(
+                spec.max_queue_size.unwrap_or(config.outbox_messages),
+                config.outbox_bytes,
+            ),
             counters: Counters::default(),
             closing: AtomicBool::new(false),
         });
         let (reply, answer) = sync_channel(1);
-        let kind = frame::envelope_kind(&spec);
-        self.command(Command::Open(Opening { record, kind, mailbox, reply }));
+        let lane = lane_of(&spec, mailbox.limits());
+        self.command(Command::Open(Opening { record, lane, mailbox, reply }));
         let result = match answer.recv_timeout(OPEN_TIMEOUT) {
             // It may have been answered in this very moment.
             Err(RecvTimeoutError::Timeout) => answer.try_recv().unwrap_or_else(|_| {
@@ -340,6 +345,14 @@ impl BusHandle {
                 SendOutcome::Queued
             }
         }
+    }
+
+    /// Whether a socket takes a message now, or never will; otherwise `notice` is called once it
+    /// does. Only the last notice of a socket is kept.
+    #[must_use]
+    pub fn await_room(&self, socket: SocketId, notice: Box<dyn FnOnce() + Send>) -> bool {
+        let Some(record) = self.shared.find(socket) else { return true };
+        record.outbox.room_or(notice)
     }
 
     /// Where a socket is, with the port it really has; `None` once it is closed.
@@ -411,6 +424,15 @@ impl BusHandle {
         let _ = self.commands.send(command);
         self.shared.waker.wake();
     }
+}
+
+/// The lane of a receiving socket. A PULL keeps fewer messages by default: those that wait here are
+/// lost with the host, while those that wait at their sender are not.
+fn lane_of(spec: &SocketSpec, most: MailboxLimits) -> LanePlan {
+    let usual = if spec.role == SocketRole::Pull { TASKS_WAITING } else { usize::MAX };
+    let messages = spec.max_queue_size.unwrap_or(usual.min(most.messages));
+    let limits = MailboxLimits { messages, ..most };
+    LanePlan { kind: frame::envelope_kind(spec), limits, when_full: spec.when_full }
 }
 
 fn run(

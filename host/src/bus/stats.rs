@@ -144,6 +144,10 @@ pub(super) struct Outbox {
     bytes: usize,
 }
 
+/// What is called once when a full outbox takes messages again, or when it is closed. It runs on the
+/// thread that made room, so it must be quick and must be host code.
+pub(crate) type OutboxNotice = Box<dyn FnOnce() + Send>;
+
 #[derive(Default)]
 struct OutboxState {
     queue: VecDeque<Vec<u8>>,
@@ -152,6 +156,7 @@ struct OutboxState {
     high_mark: usize,
     dropped: u64,
     closed: bool,
+    wants_room: Option<OutboxNotice>,
 }
 
 /// Figures of an outbox.
@@ -201,12 +206,39 @@ impl Outbox {
         let mut state = self.lock();
         state.depth -= messages;
         state.bytes -= bytes;
-        state.depth
+        let left = state.depth;
+        // A quarter free, so that one sender does not cause a wake-up a message.
+        let room = left <= self.messages - self.messages.div_ceil(4) && state.bytes < self.bytes;
+        let notice = state.wants_room.take_if(|_| room);
+        drop(state);
+        if let Some(notice) = notice {
+            notice();
+        }
+        left
+    }
+
+    /// Whether a frame fits now; otherwise `notice` is called when one does, or at the close.
+    pub(super) fn room_or(&self, notice: OutboxNotice) -> bool {
+        let mut state = self.lock();
+        let full = state.depth >= self.messages || state.bytes >= self.bytes;
+        if !full || state.closed {
+            return true;
+        }
+        // Whoever asks is of the one service that the socket belongs to, and one word wakes all of
+        // its waiting tasks.
+        state.wants_room = Some(notice);
+        false
     }
 
     /// Takes nothing more from now on; what is in it stays.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
+        let mut state = self.lock();
+        state.closed = true;
+        let notice = state.wants_room.take();
+        drop(state);
+        if let Some(notice) = notice {
+            notice();
+        }
     }
 
     pub(super) fn figures(&self) -> OutboxFigures {

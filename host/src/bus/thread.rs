@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use plugin_api::abi::EnvelopeKind;
 use plugin_api::zmq::SocketRole;
 
 use super::active::{Active, BATCH, Phase, receive};
@@ -20,7 +19,7 @@ use super::stats::{RateLimit, SocketRecord, add};
 use super::transport::{Interest, Transport};
 use super::{BusShared, ipc, refusal};
 use crate::message::{Envelope, SocketId};
-use crate::service::mailbox::{Mailbox, RoomNotice};
+use crate::service::mailbox::{LanePlan, Mailbox, RoomNotice};
 
 /// How long a closed socket waits for word that its endpoint is free.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -63,7 +62,7 @@ impl Which {
 /// A socket to be opened.
 pub(super) struct Opening {
     pub(super) record: Arc<SocketRecord>,
-    pub(super) kind: EnvelopeKind,
+    pub(super) lane: LanePlan,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) reply: SyncSender<Result<(), BusError>>,
 }
@@ -190,7 +189,7 @@ impl BusThread {
     }
 
     fn admit(&mut self, opening: Opening, endpoint: String) {
-        let Opening { record, kind, mailbox, reply } = opening;
+        let Opening { record, lane, mailbox, reply } = opening;
         if record.plan.bind && !record.plan.endpoint.is_loopback() {
             tracing::info!(service = record.service, key = record.key, %endpoint, "bound beyond this machine: whoever reaches the port can talk to it");
         } else {
@@ -199,10 +198,13 @@ impl BusThread {
         }
         let _ = record.endpoint.set(endpoint);
         self.shared.register(&record);
-        let id = record.id;
+        let (id, role) = (record.id, record.plan.role);
+        if matches!(role, SocketRole::Subscriber | SocketRole::Pull) {
+            mailbox.open_lane(id, lane);
+        }
         let socket = Active {
             record,
-            kind,
+            kind: lane.kind,
             mailbox,
             phase: Phase::Open,
             collected: VecDeque::new(),
@@ -337,6 +339,7 @@ impl BusThread {
             );
         }
         self.transport.close(record.id, linger);
+        socket.mailbox.close_lane(record.id);
         self.shared.forget(record.id);
     }
 

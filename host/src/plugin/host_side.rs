@@ -43,6 +43,12 @@ pub trait ServiceHost: Send + Sync + 'static {
     /// Takes up to `limit` messages, oldest first. After an
     /// empty answer the eventfd becomes readable at the next arrival.
     fn mailbox_take(&self, limit: usize, each: &mut dyn FnMut(Envelope));
+    /// Takes the oldest message that did not come by one of these sockets.
+    fn mailbox_take_without(&self, held: &[i32]) -> Option<Envelope>;
+    /// Whether a socket takes a message now; otherwise the word `Room` follows once it does.
+    fn await_room(&self, socket: SocketId) -> bool;
+    /// Takes back a message that was not dealt with; whether it is kept.
+    fn give_back(&self, socket: SocketId, topic: &str, payload: &[u8]) -> bool;
     /// Opens a socket.
     ///
     /// # Errors

@@ -56,6 +56,9 @@ static VTABLE: WithMetadata<HostVtable> = WithMetadata::new(HostVtable {
     keep_state,
     take_config,
     answer_config,
+    mailbox_take_without,
+    await_room,
+    give_back,
 });
 
 /// What a plugin gets for the run at `desk`.
@@ -239,6 +242,29 @@ extern "C" fn mailbox_take(context: *const (), out: *mut RawEnvelope, capacity: 
     taken.get()
 }
 
+extern "C" fn mailbox_take_without(
+    context: *const (),
+    held: RSlice<'_, i32>,
+    out: *mut RawEnvelope,
+) -> bool {
+    // Outside of the body, so that what was handed over before a panic is not lost.
+    let taken = Cell::new(false);
+    answer(context, "mailbox_take_without", (), |host| {
+        while let Some(envelope) = host.mailbox_take_without(held.as_slice()) {
+            let Some(raw) = raw_envelope(envelope) else {
+                tracing::error!(service = host.service(), "a malformed envelope was dropped");
+                continue;
+            };
+            // SAFETY: `out` has room for one envelope (the table's contract) and is uninitialised,
+            // so nothing is overwritten; this is done once.
+            unsafe { out.write(raw) };
+            taken.set(true);
+            return;
+        }
+    });
+    taken.get()
+}
+
 /// An envelope as it crosses: the plugin will cut `bytes` at the two places, so they are checked.
 fn raw_envelope(envelope: Envelope) -> Option<RawEnvelope> {
     let Envelope { kind, socket, topic_len, payload_start, bytes } = envelope;
@@ -300,6 +326,22 @@ extern "C" fn send(
         host.send(SocketId(socket), topic.as_str(), payload.as_slice())
     })
     .code()
+}
+
+extern "C" fn await_room(context: *const (), socket: i32) -> bool {
+    // Whoever asks after the end is told that there is room, and learns the rest when it sends.
+    answer(context, "await_room", true, |host| host.await_room(SocketId(socket)))
+}
+
+extern "C" fn give_back(
+    context: *const (),
+    socket: i32,
+    topic: RStr<'_>,
+    payload: RSlice<'_, u8>,
+) -> bool {
+    answer(context, "give_back", false, |host| {
+        host.give_back(SocketId(socket), topic.as_str(), payload.as_slice())
+    })
 }
 
 extern "C" fn take_state(context: *const (), sink: ByteSink) -> i64 {

@@ -203,6 +203,19 @@ impl ServiceHost for Hosted {
         self.mailbox.take(limit, each);
     }
 
+    fn mailbox_take_without(&self, held: &[i32]) -> Option<Envelope> {
+        self.mailbox.take_without(held)
+    }
+
+    fn await_room(&self, socket: SocketId) -> bool {
+        let mailbox = Arc::clone(&self.mailbox);
+        self.bus.await_room(socket, Box::new(move || mailbox.push_control(EnvelopeKind::Room)))
+    }
+
+    fn give_back(&self, socket: SocketId, topic: &str, payload: &[u8]) -> bool {
+        self.mailbox.give_back(socket, topic, payload)
+    }
+
     fn open_socket(&self, spec: SocketSpec) -> Result<SocketId, String> {
         let opened = self.sockets.open(&self.name, spec, Arc::clone(&self.mailbox));
         opened.map_err(|error| error.to_string())

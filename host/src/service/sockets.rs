@@ -105,8 +105,10 @@ fn claim(held: &mut Vec<Held>, spec: &SocketSpec) -> Found {
 /// Whether an open socket is what is asked for, but for the topics of a SUB, which can be changed.
 fn serves(open: &SocketSpec, asked: &SocketSpec) -> bool {
     let topics = asked.role == SocketRole::Subscriber || open.topics == asked.topics;
-    let SocketSpec { role, key, address, port, bind, topics: _, socket_options } = asked;
+    let SocketSpec { role, key, address, port, bind, topics: _, socket_options, .. } = asked;
+    let queue = |spec: &SocketSpec| (spec.max_queue_size, spec.when_full, spec.numbered);
     topics
+        && queue(open) == queue(asked)
         && (open.role, open.port, open.bind) == (*role, *port, *bind)
         && open.key == *key
         && open.address == *address

@@ -118,6 +118,23 @@ impl ServiceHost for NotedHost {
         word
     }
 
+    fn mailbox_take_without(&self, held: &[i32]) -> Option<Envelope> {
+        let mut waiting = self.waiting.lock().expect("no panic");
+        let is_held = |next: &Envelope| next.socket.is_some_and(|id| held.contains(&id.0));
+        let at =
+            waiting.iter().position(|next| next.kind == EnvelopeKind::Message && !is_held(next))?;
+        waiting.remove(at)
+    }
+
+    fn await_room(&self, _: SocketId) -> bool {
+        true
+    }
+
+    fn give_back(&self, socket: SocketId, topic: &str, payload: &[u8]) -> bool {
+        self.note(format!("give back {socket:?} {topic} {}", payload.len()));
+        false
+    }
+
     fn mailbox_take(&self, limit: usize, each: &mut dyn FnMut(Envelope)) {
         let mut waiting = self.waiting.lock().expect("no panic");
         let messages = waiting.iter().take_while(|next| next.kind == EnvelopeKind::Message).count();

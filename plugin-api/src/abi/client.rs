@@ -124,6 +124,30 @@ impl Host {
         }
     }
 
+    /// The next message that did not come by one of the `held` sockets. A host that is too old to
+    /// know of held ones does not load a plugin of this version.
+    pub(crate) fn mailbox_take_without(self, held: &[i32]) -> Option<RawEnvelope> {
+        let Some(take) = self.0.vtable.mailbox_take_without() else { return self.mailbox_take() };
+        let mut slot = MaybeUninit::<RawEnvelope>::uninit();
+        take(self.0.context, RSlice::from_slice(held), slot.as_mut_ptr()).then(|| {
+            // SAFETY: `true` says that the host has written one envelope to the slot.
+            unsafe { slot.assume_init() }
+        })
+    }
+
+    /// Whether a socket takes a message now; otherwise the host says `Room` once it does.
+    pub(crate) fn await_room(self, socket: i32) -> bool {
+        self.0.vtable.await_room().is_none_or(|ask| ask(self.0.context, socket))
+    }
+
+    /// Gives a message back that was not dealt with; whether the host keeps it.
+    pub(crate) fn give_back(self, socket: i32, topic: &str, payload: &[u8]) -> bool {
+        self.0.vtable.give_back().is_some_and(|give_back| {
+            let (topic, payload) = (RStr::from_str(topic), RSlice::from_slice(payload));
+            give_back(self.0.context, socket, topic, payload)
+        })
+    }
+
     pub(crate) fn open_socket(self, spec: &SocketSpec) -> Result<i32, String> {
         let spec = serde_json::to_vec(spec).map_err(|error| error.to_string())?;
         let mut reason = Vec::new();

@@ -53,6 +53,9 @@ codes! {
         Handover = 5,
         /// A new configuration waits in the host. Since 1.1.
         Config = 6,
+        /// A socket whose queue was full takes messages again; said only where it was asked for,
+        /// by `await_room`. Since 1.2.
+        Room = 7,
     }
 }
 

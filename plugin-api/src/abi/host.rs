@@ -72,6 +72,20 @@ pub struct HostVtable {
     /// [`ConfigOutcome`](super::ConfigOutcome) code, and in words why it was refused. Since 1.1.
     #[sabi(missing_field(option))]
     pub answer_config: extern "C" fn(*const (), u8, RStr<'_>),
+    /// Moves the oldest envelope to `out` that did not come by one of these sockets, and says whether
+    /// there was one; otherwise as `mailbox_take`. What came by the others waits, and a socket that
+    /// must not drop stops being read when its part of the mailbox is full. Since 1.2.
+    #[sabi(missing_field(option))]
+    pub mailbox_take_without: extern "C" fn(*const (), RSlice<'_, i32>, *mut RawEnvelope) -> bool,
+    /// Whether a socket takes a message now. When it does not, a word
+    /// [`Room`](super::EnvelopeKind::Room) follows once it does, or once it is closed. Since 1.2.
+    #[sabi(missing_field(option))]
+    pub await_room: extern "C" fn(*const (), i32) -> bool,
+    /// Gives a message back that was taken and not dealt with: the socket it came by, topic (empty
+    /// for PULL) and payload. It is the next to be taken, by this instance or the one after it.
+    /// False when the host cannot keep it. Since 1.2.
+    #[sabi(missing_field(option))]
+    pub give_back: extern "C" fn(*const (), i32, RStr<'_>, RSlice<'_, u8>) -> bool,
 }
 
 /// What a service holds of its host.

@@ -27,6 +27,9 @@ pub(crate) fn idle_host() -> HostVtable {
         keep_state,
         take_config,
         answer_config,
+        mailbox_take_without,
+        await_room,
+        give_back,
     }
 }
 
@@ -81,3 +84,12 @@ extern "C" fn take_config(_: *const (), _: ByteSink) -> bool {
     false
 }
 extern "C" fn answer_config(_: *const (), _: u8, _: RStr<'_>) {}
+extern "C" fn mailbox_take_without(_: *const (), _: RSlice<'_, i32>, _: *mut RawEnvelope) -> bool {
+    false
+}
+extern "C" fn await_room(_: *const (), _: i32) -> bool {
+    true
+}
+extern "C" fn give_back(_: *const (), _: i32, _: RStr<'_>, _: RSlice<'_, u8>) -> bool {
+    false
+}

@@ -40,6 +40,7 @@ fn obey(ctx: &Context) {
             // `serve` looks at it between two handlers; `listen` wakes it.
             EnvelopeKind::Config => ctx.shared().config_waits.set(true),
             EnvelopeKind::LogLevel => crate::log::level_changed(),
+            EnvelopeKind::Room => ctx.shared().room.notify_waiters(),
             EnvelopeKind::Message | EnvelopeKind::Task | EnvelopeKind::Result => {
                 tracing::warn!(?word, "the host sent a message as a word of its own; ignored");
             }

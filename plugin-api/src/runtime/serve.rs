@@ -50,7 +50,8 @@ async fn handle_burst<S: Service>(ctx: &Context, service: &mut S) -> Result<bool
         if ctx.shared().config_waits.get() {
             return Ok(true);
         }
-        let Some(raw) = ctx.shared().host.mailbox_take() else { return Ok(false) };
+        let raw = ctx.shared().host.mailbox_take_without(&ctx.shared().held.borrow());
+        let Some(raw) = raw else { return Ok(false) };
         // The host has found the parts already, so a frame without them does not come.
         let Some(message) = Message::from_raw(raw) else { continue };
         if message.is_json() {

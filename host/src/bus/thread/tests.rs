@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use plugin_api::abi::SendOutcome;
-use plugin_api::zmq::{SocketOptions, SocketRole, SocketSpec};
+use plugin_api::zmq::{SocketRole, SocketSpec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::bus::transport::{
@@ -99,15 +99,8 @@ fn what_is_queued_between_two_batches_is_sent_too() {
     let bus = Bus::start_on(BusConfig::default(), make).expect("a bus");
     let handle = bus.handle();
     let mailbox = Arc::new(Mailbox::new(MailboxLimits::default()).expect("a mailbox"));
-    let spec = SocketSpec {
-        role: SocketRole::Publisher,
-        key: "zmq.publisher".to_owned(),
-        address: "tcp://127.0.0.1".to_owned(),
-        port: 5555,
-        bind: true,
-        topics: Vec::new(),
-        socket_options: SocketOptions::new(),
-    };
+    let role = SocketRole::Publisher;
+    let spec = SocketSpec::new(role, "zmq.publisher", "tcp://127.0.0.1", 5555, true);
     let socket = handle.open("core", spec, mailbox).expect("open");
     for _ in 0..BURST {
         assert_eq!(handle.send(socket, "burst", b"{}"), SendOutcome::Queued);
