@@ -11,12 +11,13 @@ use super::repository;
 /// The plugins of the repository.
 pub const PLUGINS: [&str; 3] = ["heartbeat", "core", "chronicle"];
 
-const FIXTURES: [&str; 9] = [
+const FIXTURES: [&str; 10] = [
     "fixture-bare",
     "fixture-changeling",
     "fixture-chatter",
     "fixture-counter",
     "fixture-faults",
+    "fixture-flood",
     "fixture-greeter",
     "fixture-leftovers",
     "fixture-minimal",

@@ -16,12 +16,15 @@ pub mod peers;
 pub mod project;
 pub mod python;
 pub mod variants;
+pub mod wire;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use rustix::process::Pid;
 
 /// How long anything may take that normally takes well under a second: long, because the machine
 /// may be busy with other tests, and only ever waited out by a test that fails.
@@ -30,6 +33,26 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
+}
+
+/// A figure that a long run of a test is given in the environment.
+///
+/// # Panics
+/// When it is there and no number.
+pub fn setting(name: &str, otherwise: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given.map_or(otherwise, |text| text.parse().unwrap_or_else(|error| panic!("{name}: {error}")))
+}
+
+/// The memory that a process has in use, in KiB.
+///
+/// # Panics
+/// When there is no such process.
+pub fn resident_kib(pid: Pid) -> u64 {
+    let path = format!("/proc/{}/status", pid.as_raw_nonzero());
+    let status = std::fs::read_to_string(path).expect("the process is there");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// A TCP port that nobody listens on, and that no other call in this process returns. For a socket

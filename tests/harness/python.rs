@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::lines::Lines;
@@ -65,6 +66,21 @@ impl Peer {
             .unwrap_or_else(|| panic!("the peer says nothing more: {:?}", self.lines.so_far()));
         self.read = number + 1;
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+    }
+
+    /// The next line that `wanted` takes.
+    pub fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let line = self.next();
+            if wanted(&line) {
+                return line;
+            }
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it has not been reaped");
     }
 
     /// Gives it a line.

@@ -19,4 +19,5 @@ mod readme;
 mod reload;
 mod run;
 mod sockets;
+mod stalled;
 mod throughput;

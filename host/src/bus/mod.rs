@@ -91,7 +91,7 @@ impl Default for BusConfig {
             heartbeat: Duration::from_secs(5),
             heartbeat_timeout: Duration::from_secs(15),
             reconnect: Duration::from_millis(100),
-            reconnect_max: Duration::from_secs(5),
+            reconnect_max: Duration::from_secs(1),
             io_threads: 1,
             allow_port_zero: false,
         }

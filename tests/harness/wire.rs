@@ -1,0 +1,85 @@
+//! Peers on the wire that are libzmq, the engine the Python services run, at the other end of it.
+//!
+//! Each waits for at most [`DEADLINE`], after which the test has failed.
+
+use serde_json::Value;
+
+use super::DEADLINE;
+use super::peers::split;
+
+fn socket(kind: zmq2::SocketType) -> zmq2::Socket {
+    let socket = zmq2::Context::new().socket(kind).expect("a socket");
+    let deadline = i32::try_from(DEADLINE.as_millis()).expect("it is short");
+    socket.set_rcvtimeo(deadline).expect("an option");
+    socket.set_sndtimeo(deadline).expect("an option");
+    socket.set_linger(0).expect("an option");
+    // What a test counts must not be lost by the test.
+    socket.set_rcvhwm(0).expect("an option");
+    socket
+}
+
+fn address(port: u16) -> String {
+    format!("tcp://127.0.0.1:{port}")
+}
+
+/// A SUB socket.
+pub struct Subscriber(zmq2::Socket);
+
+impl Subscriber {
+    /// Connects to a publisher on this machine, which need not be there yet, and subscribes.
+    pub fn connect(port: u16, topics: &[&str]) -> Self {
+        let socket = socket(zmq2::SUB);
+        for topic in topics {
+            socket.set_subscribe(topic.as_bytes()).expect("a subscription");
+        }
+        socket.connect(&address(port)).expect("an address");
+        Self(socket)
+    }
+
+    /// The next message: topic and JSON.
+    ///
+    /// # Panics
+    /// When none has come within [`DEADLINE`].
+    pub fn next(&mut self) -> (String, Value) {
+        split(&self.0.recv_bytes(0).expect("a message comes"))
+    }
+
+    /// The next message of a topic.
+    pub fn wait_for_topic(&mut self, wanted: &str) -> Value {
+        loop {
+            let (topic, json) = self.next();
+            if topic == wanted {
+                return json;
+            }
+        }
+    }
+}
+
+/// A publisher that connects to a SUB which the host binds.
+pub struct Publisher(zmq2::Socket);
+
+impl Publisher {
+    /// Connects, and waits until the host has subscribed.
+    ///
+    /// # Panics
+    /// When it has not within [`DEADLINE`].
+    pub fn connect(port: u16) -> Self {
+        // XPUB is PUB that hands its subscriptions to the program.
+        let socket = socket(zmq2::XPUB);
+        socket.set_sndhwm(0).expect("an option");
+        socket.connect(&address(port)).expect("an address");
+        let subscription = socket.recv_bytes(0).expect("the host subscribes");
+        assert_eq!(subscription.first(), Some(&1));
+        Self(socket)
+    }
+
+    /// Sends one frame as it is.
+    pub fn send_frame(&self, frame: &[u8]) {
+        self.0.send(frame, 0).expect("a publisher can always send");
+    }
+
+    /// Sends a message.
+    pub fn send(&self, topic: &str, json: &Value) {
+        self.send_frame(format!("{topic} {json}").as_bytes());
+    }
+}
