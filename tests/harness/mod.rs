@@ -44,6 +44,11 @@ pub fn setting(name: &str, otherwise: u64) -> u64 {
     given.map_or(otherwise, |text| text.parse().unwrap_or_else(|error| panic!("{name}: {error}")))
 }
 
+/// Says what a run has seen, to whoever runs it with `--nocapture`.
+pub fn say(line: &str) {
+    eprintln!("{line}");
+}
+
 /// The memory that a process has in use, in KiB.
 ///
 /// # Panics

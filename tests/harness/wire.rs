@@ -2,6 +2,8 @@
 //!
 //! Each waits for at most [`DEADLINE`], after which the test has failed.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::DEADLINE;
@@ -42,6 +44,21 @@ impl Subscriber {
     /// When none has come within [`DEADLINE`].
     pub fn next(&mut self) -> (String, Value) {
         split(&self.0.recv_bytes(0).expect("a message comes"))
+    }
+
+    /// Sets how long [`Subscriber::try_next`] waits.
+    pub fn set_patience(&mut self, patience: Duration) {
+        let ms = i32::try_from(patience.as_millis()).expect("it is short");
+        self.0.set_rcvtimeo(ms).expect("an option");
+    }
+
+    /// The next message, if one comes in time.
+    pub fn try_next(&mut self) -> Option<(String, Value)> {
+        match self.0.recv_bytes(0) {
+            Ok(frame) => Some(split(&frame)),
+            Err(zmq2::Error::EAGAIN) => None,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// The next message of a topic.

@@ -13,6 +13,7 @@ mod dev;
 mod faults;
 mod file_operations;
 mod hangs;
+mod hostile;
 mod logs;
 mod older_plugins;
 mod readme;

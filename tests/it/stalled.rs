@@ -13,7 +13,7 @@ use crate::harness::peers::Publisher;
 use crate::harness::project::Project;
 use crate::harness::python::{self, Peer};
 use crate::harness::wire::Subscriber;
-use crate::harness::{resident_kib, setting};
+use crate::harness::{resident_kib, say, setting};
 use crate::sockets::{publisher, subscriber};
 
 /// What a healthy subscriber saw.
@@ -93,11 +93,11 @@ fn the_others_miss_nothing_while_one_subscriber_is_stopped() {
         let seen = one.join().expect("it counts to the end");
         assert_eq!((seen.count, seen.missed), (seen.published, 0));
     }
-    eprintln!(
+    say(&format!(
         "{seconds} s at {rate} messages/s of 1 KiB: RSS {before} KiB before, {after} KiB after; \
          the healthy missed 0, the stopped one {}",
         awake["missed"]
-    );
+    ));
     assert!(after < before + 64 * 1024, "the host grew from {before} to {after} KiB");
     assert_eq!(host.stop().0, Some(0));
 }
