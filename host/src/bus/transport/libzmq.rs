@@ -136,10 +136,17 @@ impl LibZmq {
 
     fn drain_monitors(&mut self) {
         for (id, entry) in &mut self.sockets {
+            let mut changed = false;
             while let Some((event, value, address)) = next_event(&entry.monitor) {
+                changed = true;
                 if let Some(event) = entry.note(event, value, address) {
                     self.events.push((*id, event));
                 }
+            }
+            if changed {
+                // A socket frees what a connection leaves behind when it is next used, and a PUB that
+                // has nothing to say is not. Asking for its events is a use.
+                let _ = guarded(|| entry.socket.get_events());
             }
         }
     }
