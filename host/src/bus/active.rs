@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use plugin_api::abi::EnvelopeKind;
 use plugin_api::zmq::SocketRole;
 
@@ -37,7 +38,7 @@ pub(super) struct Active {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) phase: Phase,
     /// Frames taken from the outbox and not sent yet.
-    pub(super) collected: VecDeque<Vec<u8>>,
+    pub(super) collected: VecDeque<Bytes>,
     /// The transport had no room; nothing is sent until the socket is writable.
     pub(super) blocked: bool,
     pub(super) bad_frames: RateLimit,
@@ -87,7 +88,7 @@ impl Active {
         }
         let (mut gone, mut bytes, mut sent, mut sent_bytes) = (0, 0, 0, 0);
         while gone < BATCH && bytes < BATCH_BYTES {
-            let Some(frame) = self.collected.front_mut() else { break };
+            let Some(frame) = self.collected.front() else { break };
             let size = frame.len();
             match transport.send(self.record.id, frame) {
                 Sent::Full => {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use plugin_api::zmq::SocketRole;
 use serde::Serialize;
 
@@ -150,7 +151,7 @@ pub(crate) type OutboxNotice = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct OutboxState {
-    queue: VecDeque<Vec<u8>>,
+    queue: VecDeque<Bytes>,
     depth: usize,
     bytes: usize,
     high_mark: usize,
@@ -180,7 +181,7 @@ impl Outbox {
     }
 
     /// Takes a frame unless it is full. Like a mailbox, it may go beyond its bytes by one frame.
-    pub(super) fn offer(&self, frame: Vec<u8>) -> Offered {
+    pub(super) fn offer(&self, frame: Bytes) -> Offered {
         let mut state = self.lock();
         if state.closed {
             return Offered::Closed;
@@ -197,7 +198,7 @@ impl Outbox {
     }
 
     /// Moves everything into an empty queue of the bus thread.
-    pub(super) fn collect(&self, into: &mut VecDeque<Vec<u8>>) {
+    pub(super) fn collect(&self, into: &mut VecDeque<Bytes>) {
         std::mem::swap(&mut self.lock().queue, into);
     }
 
@@ -290,18 +291,22 @@ mod tests {
     #[test]
     fn an_outbox_counts_what_was_collected_until_it_is_gone() {
         let outbox = Outbox::new(2, 100);
-        assert_eq!(outbox.offer(vec![0; 10]), Offered::Queued);
-        assert_eq!(outbox.offer(vec![0; 10]), Offered::Queued);
+        assert_eq!(outbox.offer(Bytes::from(vec![0; 10])), Offered::Queued);
+        assert_eq!(outbox.offer(Bytes::from(vec![0; 10])), Offered::Queued);
         let mut collected = VecDeque::new();
         outbox.collect(&mut collected);
         assert_eq!(collected.len(), 2);
-        assert_eq!(outbox.offer(vec![0; 10]), Offered::Full);
+        assert_eq!(outbox.offer(Bytes::from(vec![0; 10])), Offered::Full);
         outbox.gone(1, 10);
-        assert_eq!(outbox.offer(vec![0; 200]), Offered::Queued, "one frame always fits");
+        assert_eq!(
+            outbox.offer(Bytes::from(vec![0; 200])),
+            Offered::Queued,
+            "one frame always fits"
+        );
         outbox.gone(1, 10);
-        assert_eq!(outbox.offer(vec![0]), Offered::Full, "by bytes");
+        assert_eq!(outbox.offer(Bytes::from(vec![0])), Offered::Full, "by bytes");
         outbox.close();
-        assert_eq!(outbox.offer(vec![0]), Offered::Closed);
+        assert_eq!(outbox.offer(Bytes::from(vec![0])), Offered::Closed);
         let figures = outbox.figures();
         assert_eq!((figures.depth, figures.high_mark, figures.dropped), (1, 2, 2));
     }

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use plugin_api::abi::SendOutcome;
 use plugin_api::zmq::{SocketRole, SocketSpec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -64,7 +65,7 @@ impl Transport for Script {
 
     fn receive(&mut self, _: SocketId, _: &mut dyn FnMut(Received) -> ControlFlow<()>) {}
 
-    fn send(&mut self, _: SocketId, _: &mut Vec<u8>) -> Sent {
+    fn send(&mut self, _: SocketId, _: &Bytes) -> Sent {
         self.sent += 1;
         Sent::Sent
     }

@@ -1,8 +1,10 @@
-//! libzmq: the one file that names its binding.
+//! libzmq: with what is below it, the one place that names its binding.
 //!
 //! Invariants: every socket has a monitor, whose events are drained at every wait and which is
 //! switched off before either end is closed; the context is terminated only after every socket is
 //! closed; nothing here waits but `wait` and `terminate`.
+
+mod lend;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpStream;
@@ -16,6 +18,7 @@ use plugin_api::zmq::SocketRole;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use zmq2::{Context, DONTWAIT, Message, POLLIN, POLLOUT, PollItem, Socket, SocketEvent};
 
+use self::lend::send;
 use super::{Interest, OpenError, PeerEvent, Received, Sent, SocketPlan, Transport};
 use crate::bus::endpoint::Endpoint;
 use crate::bus::options::SocketOption;
@@ -24,7 +27,7 @@ use crate::message::SocketId;
 /// A frame up to this size is copied out of libzmq's memory. libzmq receives into shared buffers of
 /// 8 KiB that live as long as any message in them: without the copy, a slow service that keeps a
 /// few hundred bytes would hold 8 KiB each, and the mailbox's bound by bytes would be a lie. Below
-/// this size the copy also costs no more than the counted reference it saves.
+/// this size the copy also costs no more than the counted reference it saves, in both directions.
 const COPY_UP_TO: usize = 4096;
 
 /// After a disconnect libzmq announces its next attempt at once. When it has not for so long, it
@@ -48,7 +51,6 @@ struct Entry {
     socket: Socket,
     monitor: Socket,
     monitor_address: String,
-    role: SocketRole,
     /// What a connecting socket connects to.
     connects_to: Option<String>,
     /// What a binding socket has bound, with its real port.
@@ -113,7 +115,6 @@ impl LibZmq {
             socket,
             monitor,
             monitor_address: address,
-            role: plan.role,
             connects_to: None,
             bound: None,
             peers: HashMap::new(),
@@ -301,18 +302,12 @@ impl Transport for LibZmq {
         }
     }
 
-    fn send(&mut self, id: SocketId, frame: &mut Vec<u8>) -> Sent {
-        let Some(entry) = self.sockets.get(&id) else {
+    fn send(&mut self, id: SocketId, frame: &Bytes) -> Sent {
+        let Some(entry) = self.sockets.get_mut(&id) else {
             return Sent::Failed("the socket is closed".to_owned());
         };
-        let result = if entry.role == SocketRole::Publisher {
-            // PUB never answers EAGAIN, so the bytes can be given away without a copy.
-            entry.socket.send(std::mem::take(frame), DONTWAIT)
-        } else {
-            // The binding drops a message that was not sent, so PUSH keeps the original.
-            entry.socket.send(frame.as_slice(), DONTWAIT)
-        };
-        match result {
+        let socket = &mut entry.socket;
+        match guarded(|| send(socket, frame)) {
             Ok(()) => Sent::Sent,
             Err(zmq2::Error::EAGAIN | zmq2::Error::EINTR) => Sent::Full,
             Err(error) => Sent::Failed(error.message().to_owned()),

@@ -86,7 +86,7 @@ pub enum Received {
 pub enum Sent {
     /// Taken by the transport.
     Sent,
-    /// No room now, or no peer yet: try again when the socket is writable. The frame is untouched.
+    /// No room now, or no peer yet: try again when the socket is writable.
     Full,
     /// It will never go out.
     Failed(String),
@@ -142,8 +142,9 @@ pub trait Transport {
     /// Hands over what has arrived until there is no more or `each` breaks.
     fn receive(&mut self, id: SocketId, each: &mut dyn FnMut(Received) -> ControlFlow<()>);
 
-    /// Sends without blocking; takes the bytes out of `frame` unless the answer is [`Sent::Full`].
-    fn send(&mut self, id: SocketId, frame: &mut Vec<u8>) -> Sent;
+    /// Sends without blocking. What is taken may share the memory of `frame` until it is on its way
+    /// to the last peer.
+    fn send(&mut self, id: SocketId, frame: &Bytes) -> Sent;
 
     /// Adds a subscription to a SUB socket, or ends one.
     ///
