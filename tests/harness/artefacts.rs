@@ -11,7 +11,7 @@ use super::repository;
 /// The plugins of the repository.
 pub const PLUGINS: [&str; 3] = ["heartbeat", "core", "chronicle"];
 
-const FIXTURES: [&str; 10] = [
+const FIXTURES: [&str; 11] = [
     "fixture-bare",
     "fixture-changeling",
     "fixture-chatter",
@@ -22,6 +22,7 @@ const FIXTURES: [&str; 10] = [
     "fixture-leftovers",
     "fixture-minimal",
     "fixture-probe-crash",
+    "fixture-relay",
 ];
 
 /// Where cargo puts what it builds, and how it is told to put it there.

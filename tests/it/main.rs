@@ -17,6 +17,7 @@ mod hostile;
 mod logs;
 mod older_plugins;
 mod readme;
+mod recovery;
 mod reload;
 mod run;
 mod sockets;
