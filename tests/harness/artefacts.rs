@@ -11,16 +11,18 @@ use super::repository;
 /// The plugins of the repository.
 pub const PLUGINS: [&str; 3] = ["heartbeat", "core", "chronicle"];
 
-const FIXTURES: [&str; 9] = [
+const FIXTURES: [&str; 11] = [
     "fixture-bare",
     "fixture-changeling",
     "fixture-chatter",
+    "fixture-controller",
     "fixture-counter",
     "fixture-faults",
     "fixture-greeter",
     "fixture-leftovers",
     "fixture-minimal",
     "fixture-probe-crash",
+    "fixture-worker",
 ];
 
 /// Where cargo puts what it builds, and how it is told to put it there.

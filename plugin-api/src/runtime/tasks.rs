@@ -45,27 +45,27 @@ impl Tasks {
         self.added.get() > 0 && self.waiting.borrow().is_empty() && self.running.borrow().is_empty()
     }
 
-    /// Waits for the tasks to end, then cancels those that have not and names them. Tasks that
-    /// never began are dropped.
-    pub(crate) async fn end_within(&self, grace: Duration) -> Vec<String> {
+    /// Waits for the tasks to end. Tasks that never began are dropped.
+    pub(super) async fn ended_within(&self, grace: Duration) {
         self.waiting.take();
         let all_ended = async {
             while !self.running.borrow().is_empty() {
                 self.ended.notified().await;
             }
         };
-        if tokio::time::timeout(grace, all_ended).await.is_ok() {
-            return Vec::new();
-        }
+        // Those that have not ended are there to be cancelled.
+        let _ = tokio::time::timeout(grace, all_ended).await;
+    }
+
+    /// Cancels the tasks that have not ended, and names them. They are dropped when the runtime gets
+    /// to them.
+    pub(super) fn cancel(&self) -> Vec<String> {
         let late = self.running.take().into_values();
         let late = late.map(|(name, task)| {
             task.abort();
             name
         });
-        let late = late.collect();
-        // Let the cancelled ones be dropped before `stop` takes their resources away.
-        tokio::task::yield_now().await;
-        late
+        late.collect()
     }
 
     fn end(&self, id: u64) {
