@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::guard::guarded;
+use super::lifecycle::grace_is_over;
 use super::work::limited;
 use crate::abi::{Counter, EnvelopeKind, RawEnvelope};
 use crate::context::{Context, Source};
@@ -74,7 +75,13 @@ async fn on_task<S: Service>(
 ) -> Result<()> {
     let task = intake.take(ctx, message);
     let in_hand = InHand::by_handler(&task);
-    let result = limited(&in_hand, guarded(service.on_task(ctx, task))).await;
+    let work = limited(&in_hand, guarded(service.on_task(ctx, task)));
+    let result = tokio::select! {
+        biased;
+        result = work => result,
+        // The task goes to the next instance if there is one; the service ends as it should.
+        () = grace_is_over(ctx) => return Ok(()),
+    };
     if in_hand.is_spawned() && result.is_ok() {
         // The work will say how it ended.
         return Ok(());

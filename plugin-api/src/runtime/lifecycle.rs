@@ -10,9 +10,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::service::Service;
 use crate::state::{IllegalTransition, Method};
 
-/// The parts of the stop timeout, counted from its beginning: until when `run` and the tasks may go
+/// Parts of the stop timeout, counted from its beginning: until when `run` and the tasks may go
 /// on, and until when the state must have been saved. What is left then is left to `stop`.
 const RUN_SHARE: f64 = 0.4;
+/// Until when a handler may work on a task: sooner than all of `run` is cut off, which is an error.
+const TASK_SHARE: f64 = 0.35;
 const SAVE_SHARE: f64 = 0.7;
 
 /// Lives one life; the context knows how it ended.
@@ -110,6 +112,12 @@ async fn end_tasks(ctx: &Context) -> Vec<String> {
     // Let the cancelled ones be dropped before `stop` takes their resources away.
     tokio::task::yield_now().await;
     late
+}
+
+/// Waits until the service is to stop and has had the time that a handler may still work on a task.
+pub(super) async fn grace_is_over(ctx: &Context) {
+    ctx.stopping().await;
+    tokio::time::sleep(ctx.stop_time_left(TASK_SHARE)).await;
 }
 
 /// Awaits a phase; once the service is to stop, it has a share of the stop timeout left.

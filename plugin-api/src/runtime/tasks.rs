@@ -45,9 +45,8 @@ impl Tasks {
         self.added.get() > 0 && self.waiting.borrow().is_empty() && self.running.borrow().is_empty()
     }
 
-    /// Waits for the tasks to end. Tasks that never began are dropped.
+    /// Waits for the tasks that have begun to end.
     pub(super) async fn ended_within(&self, grace: Duration) {
-        self.waiting.take();
         let all_ended = async {
             while !self.running.borrow().is_empty() {
                 self.ended.notified().await;
@@ -58,8 +57,9 @@ impl Tasks {
     }
 
     /// Cancels the tasks that have not ended, and names them. They are dropped when the runtime gets
-    /// to them.
+    /// to them; those that never began are dropped at once.
     pub(super) fn cancel(&self) -> Vec<String> {
+        self.waiting.take();
         let late = self.running.take().into_values();
         let late = late.map(|(name, task)| {
             task.abort();

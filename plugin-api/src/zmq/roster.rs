@@ -193,3 +193,67 @@ impl<'de> Deserialize<'de> for ControllerConfig {
         written.checked().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<ControllerConfig, String> {
+        serde_json::from_str(json).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn refused(json: &str, expected: &str) {
+        let error = read(json).expect_err(json);
+        assert!(error.starts_with(expected), "{error}");
+    }
+
+    #[test]
+    fn names_are_trimmed_and_their_sockets_bind_by_default() {
+        let config = read(r#"{"workers": {" image ": {"push": {"port": 6000}}}}"#).unwrap();
+        let link = &config.workers["image"];
+        let (push, pull) = (link.push_spec("image"), link.pull_spec("image"));
+        assert_eq!((push.key.as_str(), push.bind), ("zmq.workers.image.push", true));
+        assert_eq!((push.endpoint().as_str(), push.max_queue_size), ("tcp://*:6000", Some(1000)));
+        assert_eq!((pull.key.as_str(), pull.bind), ("zmq.workers.image.pull", true));
+        assert_eq!((pull.endpoint().as_str(), pull.max_queue_size), ("tcp://*:5565", Some(1000)));
+        assert_eq!(read("{}").unwrap(), ControllerConfig::default());
+        let again = serde_json::to_string(&config).unwrap();
+        assert_eq!(read(&again).unwrap(), config);
+    }
+
+    #[test]
+    fn names_must_be_there_and_differ() {
+        refused(r#"{"workers": {" ": {}}}"#, r#"zmq.workers." ": the name of a worker is empty"#);
+        let twice = r#"{"workers": {"a": {}, " a": {"push": {"port": 1}}}}"#;
+        refused(twice, r#"zmq.workers."a" and another worker are both called `a`"#);
+        refused(r#"{"workers": {"a": {"pusch": {}}}}"#, "unknown field `pusch`");
+        refused(
+            r#"{"max_workers": 1, "workers": {"a": {}, "b": {}}}"#,
+            "zmq.workers names 2 workers (`a`, `b`), and zmq.max_workers is 1",
+        );
+    }
+
+    #[test]
+    fn each_end_is_in_a_place_of_its_own() {
+        refused(
+            r#"{"workers": {"a": {}, "b": {"pull": {"port": 6000}}}}"#,
+            "zmq.workers.b.push and zmq.workers.a.push are both at tcp://*:5564; each takes its own",
+        );
+        refused(
+            r#"{"workers": {"a": {"push": {"port": 5565}}}}"#,
+            "zmq.workers.a.pull and zmq.workers.a.push are both at tcp://*:5565",
+        );
+        let at = |a: &str, b: &str| {
+            let push = |address| format!(r#""push": {{"bind": false, "address": "{address}"}}"#);
+            let pull = r#""pull": {"port": 6000}"#;
+            let (a, b) = (push(a), push(b));
+            read(&format!(r#"{{"workers": {{"a": {{{a}}}, "b": {{{b}, {pull}}}}}}}"#))
+        };
+        assert!(at("tcp://10.0.0.5", "tcp://10.0.0.6").is_ok(), "one machine each");
+        assert!(at("tcp://localhost", "tcp://127.0.0.1").is_err());
+        assert!(at("tcp://10.0.0.5", "tcp://0.0.0.0").is_err());
+        assert!(at("ipc:///run/a", "ipc:///run/b").is_ok());
+        assert!(at("ipc:///run/a", "ipc:///run/a").is_err());
+    }
+}

@@ -228,3 +228,48 @@ impl std::fmt::Debug for Worker {
         f.debug_struct("Worker").field("open", &self.open).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zmq::{ControllerConfig, SocketOptions, WorkerLink};
+
+    #[test]
+    fn a_worker_meets_a_controller_by_default() {
+        let (worker, link) = (WorkerConfig::default(), WorkerLink::default());
+        let (pull, push) = (worker.pull_spec(), worker.push_spec().expect("it answers"));
+        let (tasks, results) = (link.push_spec("a"), link.pull_spec("a"));
+        assert_eq!((pull.key.as_str(), push.key.as_str()), ("zmq.pull", "zmq.push"));
+        assert_eq!((pull.port, pull.bind, tasks.bind), (tasks.port, false, true));
+        assert_eq!((push.port, push.bind, results.bind), (results.port, false, true));
+        assert_eq!(pull.endpoint(), "tcp://localhost:5564");
+    }
+
+    #[test]
+    fn a_worker_takes_little_ahead_unless_it_is_told_to() {
+        let of = |json: &str| {
+            let spec = serde_json::from_str::<WorkerConfig>(json).expect(json).pull_spec();
+            (spec.max_queue_size, spec.socket_options)
+        };
+        let hwm = |name: &str, value| SocketOptions::from([(name.to_owned(), value)]);
+        assert_eq!(of("{}"), (Some(256), hwm("RCVHWM", 256)));
+        assert_eq!(of(r#"{"max_concurrent_tasks": 500}"#), (Some(500), hwm("RCVHWM", 500)));
+        assert_eq!(of(r#"{"pull": {"max_queue_size": 1}}"#), (Some(1), hwm("RCVHWM", 1)));
+        let own = r#"{"pull": {"socket_options": {"zmq_rcvhwm": 7}}}"#;
+        assert_eq!(of(own), (Some(256), hwm("zmq_rcvhwm", 7)));
+    }
+
+    #[test]
+    fn the_schema_says_what_the_keys_mean_and_where_they_end() {
+        let schema = schemars::schema_for!(WorkerConfig).to_value();
+        let property = |name: &str| schema["properties"][name].clone();
+        assert_eq!(property("max_concurrent_tasks")["minimum"], 1);
+        assert_eq!(property("work_timeout")["default"], 60.0);
+        let schema = schemars::schema_for!(ControllerConfig).to_value();
+        assert_eq!(schema["additionalProperties"], false);
+        assert_eq!(schema["properties"]["max_workers"]["default"], 4);
+        let link = &schema["$defs"]["WorkerLink"]["properties"];
+        assert_eq!(link["max_queue_size"]["minimum"], 1);
+        assert!(link["message_types"]["description"].is_string());
+    }
+}
