@@ -1,6 +1,7 @@
 //! What a service asks and tells its host.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
@@ -11,14 +12,16 @@ use tokio::sync::{Notify, watch};
 
 use crate::abi::{Host, RunOutcome, Severity, Step};
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::{self, Tasks};
+use crate::runtime::{self, Tasks, Work};
 use crate::service::Service;
 use crate::state::{
     HealthStatus, IllegalTransition, Method, ServiceState, StateLog, StateObserver, StateRecord,
     StateTimeout,
 };
 use crate::stats::Statistics;
-use crate::zmq::{PubSub, PubSubConfig};
+use crate::zmq::{
+    Controller, ControllerConfig, Intake, Link, PubSub, PubSubConfig, Worker, WorkerConfig,
+};
 
 /// The service's view of its host. It lives on the service's thread and is cheap to clone, so a
 /// task takes a clone of its own.
@@ -47,12 +50,24 @@ pub(crate) struct Shared {
     pub(crate) tick: Cell<Option<Duration>>,
     /// The sockets whose messages wait in the host for now.
     pub(crate) held: RefCell<Vec<i32>>,
+    /// Whose tasks and results come by which socket.
+    pub(crate) sources: RefCell<HashMap<i32, Source>>,
+    /// What is worked on beside the handlers.
+    pub(crate) work: Work,
+    /// When the dispatcher next looks for workers that answer nothing.
+    pub(crate) next_look: Cell<Option<tokio::time::Instant>>,
     /// Whether a socket of the service receives, so that it has a reason to wait.
     pub(crate) listens: Cell<bool>,
     /// How many messages came to nothing.
     pub(crate) left_out: Cell<u64>,
     /// The gravest thing that happened so far.
     outcome: Cell<RunOutcome>,
+}
+
+/// What comes by a PULL socket.
+pub(crate) enum Source {
+    Tasks(Rc<Intake>),
+    Results(Rc<Link>),
 }
 
 /// What the host says of the end of an instance. A plain stop is the last word.
@@ -103,6 +118,9 @@ impl Context {
             tasks: Tasks::default(),
             tick: Cell::new(None),
             held: RefCell::default(),
+            sources: RefCell::default(),
+            work: Work::default(),
+            next_look: Cell::new(None),
             listens: Cell::new(false),
             left_out: Cell::new(0),
             outcome: Cell::new(RunOutcome::Stopped),
@@ -308,6 +326,24 @@ impl Context {
     /// When an address makes no sense or is taken; the message names the key and says what to do.
     pub fn pub_sub(&self, config: &PubSubConfig) -> Result<PubSub> {
         PubSub::open(self, config)
+    }
+
+    /// Opens the sockets of a worker. Tasks that arrive from now on wait in the host until the
+    /// service runs; then they come to [`Service::on_task`].
+    ///
+    /// # Errors
+    /// As for [`pub_sub`](Self::pub_sub).
+    pub fn worker(&self, config: &WorkerConfig) -> Result<Worker> {
+        Worker::open(self, config)
+    }
+
+    /// Opens the sockets of a controller. Results that arrive from now on wait in the host until the
+    /// service runs; then they come to [`Service::on_result`].
+    ///
+    /// # Errors
+    /// As for [`pub_sub`](Self::pub_sub); also when names or ports of workers are the same.
+    pub fn controller(&self, config: &ControllerConfig) -> Result<Controller> {
+        Controller::open(self, config)
     }
 
     /// Waits until the service is in `state`.

@@ -44,8 +44,10 @@
 //!
 //! * [`Service`]: what an author writes. [`Context`]: what a service asks and tells its host.
 //! * [`SavedState`]: what a service hands over when a new build takes its place.
-//! * [`Message`]: what comes in. [`zmq`]: sockets, their configuration and handles. [`schemas`]: the
-//!   messages that the services of an installation share.
+//! * [`Message`]: what comes in, and [`Handlers`]: which method it goes to. [`schemas`]: the messages
+//!   that the services of an installation share.
+//! * [`zmq`]: sockets, their configuration and handles. [`Worker`](zmq::Worker) and
+//!   [`Controller`](zmq::Controller): tasks, results, and a plugin of each.
 //! * [`Error`]: kinds of failure, and what becomes of the service. [`state`]: its life.
 //! * `tracing` and `log` macros, and panics, end up in the host's log under the service's name.
 //! * [`abi`]: the frozen boundary; authors need nothing of it.
@@ -57,6 +59,7 @@ pub mod constants;
 pub mod context;
 pub mod error;
 mod export;
+pub mod handlers;
 pub mod handover;
 mod log;
 pub mod manifest;
@@ -71,9 +74,11 @@ pub mod zmq;
 
 pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
+pub use handlers::Handlers;
 pub use handover::{ConfigChange, SavedState};
 pub use message::Message;
 pub use service::Service;
+pub use zmq::Task;
 
 // So that a plugin needs no other dependency, and never another version of one of these.
 pub use {schemars, serde, serde_json, tokio, tracing};

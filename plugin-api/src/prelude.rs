@@ -8,10 +8,14 @@ pub use serde_json::{Value, json};
 
 pub use crate::context::Context;
 pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::handlers::Handlers;
 pub use crate::handover::{ConfigChange, SavedState};
 pub use crate::message::Message;
 pub use crate::schemas::MessageType;
 pub use crate::service::Service;
 pub use crate::state::{HealthStatus, ServiceState};
-pub use crate::zmq::{PubSub, PubSubConfig, PublisherConfig, SubscriberConfig};
+pub use crate::zmq::{
+    Controller, ControllerConfig, PubSub, PubSubConfig, PublisherConfig, SubscriberConfig, Task,
+    Worker, WorkerConfig, WorkerLink,
+};
 pub use crate::{config, export_service, saved_state};

@@ -6,8 +6,10 @@ use serde::de::DeserializeOwned;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::handlers::Handlers;
 use crate::handover::{ConfigChange, SavedState};
 use crate::message::Message;
+use crate::zmq::Task;
 
 /// A service: constructed from its configuration, started, run, stopped.
 ///
@@ -85,11 +87,46 @@ pub trait Service: Sized + 'static {
         Ok(())
     }
 
-    /// A message of one of the service's subscriptions. An error is recorded and the service goes
-    /// on, unless it is fatal; answer [`Error::unhandled`] for a topic that is not yours.
+    /// Names the methods that handle messages of a topic or a type. Called once, when the service
+    /// begins to run.
+    fn handlers(handlers: &mut Handlers<Self>) {
+        let _ = handlers;
+    }
+
+    /// A message of one of the service's subscriptions that none of its [`Handlers`] takes. An error
+    /// is recorded and the service goes on, unless it is fatal; answer [`Error::unhandled`] for a
+    /// topic that is not yours.
     async fn on_message(&mut self, ctx: &Context, message: Message) -> Result<()> {
         let _ = (ctx, message);
         Err(Error::unhandled())
+    }
+
+    /// A task for the service's [`Worker`](crate::zmq::Worker). Work on it here, which holds up
+    /// everything else and is cut off at `work_timeout`, or beside the handlers with [`Task::spawn`].
+    /// An error is treated as in [`on_message`](Self::on_message).
+    async fn on_task(&mut self, ctx: &Context, task: Task) -> Result<()> {
+        let _ = (ctx, task);
+        Err(Error::unhandled())
+    }
+
+    /// A result of one of the workers of the service's [`Controller`](crate::zmq::Controller). An
+    /// error is treated as in [`on_message`](Self::on_message).
+    async fn on_result(&mut self, ctx: &Context, worker: &str, result: Message) -> Result<()> {
+        let _ = (ctx, worker, result);
+        Err(Error::unhandled())
+    }
+
+    /// A worker has tasks, `outstanding` of them, and none of them was answered for
+    /// `worker_timeout`. Called once, until a result ends that and it begins again; the health check
+    /// `worker NAME` and a warning in the log say the same.
+    async fn on_worker_timeout(
+        &mut self,
+        ctx: &Context,
+        worker: &str,
+        outstanding: u64,
+    ) -> Result<()> {
+        let _ = (ctx, worker, outstanding);
+        Ok(())
     }
 
     /// The service's configuration has changed while it runs. Take over what can change now and

@@ -11,10 +11,11 @@ use super::repository;
 /// The plugins of the repository.
 pub const PLUGINS: [&str; 3] = ["heartbeat", "core", "chronicle"];
 
-const FIXTURES: [&str; 11] = [
+const FIXTURES: [&str; 13] = [
     "fixture-bare",
     "fixture-changeling",
     "fixture-chatter",
+    "fixture-controller",
     "fixture-counter",
     "fixture-faults",
     "fixture-flood",
@@ -23,6 +24,7 @@ const FIXTURES: [&str; 11] = [
     "fixture-minimal",
     "fixture-probe-crash",
     "fixture-relay",
+    "fixture-worker",
 ];
 
 /// Where cargo puts what it builds, and how it is told to put it there.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use plugin_api::constants::{BIND_ADDRESS, CONNECT_ADDRESS};
+use plugin_api::constants::{BIND_ADDRESS, CONNECT_ADDRESS, DEFAULT_PORTS};
 use plugin_api::zmq::SocketRole;
 use serde_json::Value;
 
@@ -38,8 +38,8 @@ pub fn endpoints<'c>(
     let mut sockets = Vec::new();
     let mut problems = Vec::new();
     for (value, origins) in configurations {
-        for (path, role) in sections(value) {
-            collect(value, origins, &path, role, &mut sockets, &mut problems);
+        for section in sections(value) {
+            collect(value, origins, &section, &mut sockets, &mut problems);
         }
     }
     for (position, socket) in sockets.iter().enumerate() {
@@ -57,19 +57,35 @@ struct Socket<'c> {
     path: KeyPath,
 }
 
-fn sections(value: &Value) -> Vec<(KeyPath, SocketRole)> {
+/// A part of a configuration that is a socket.
+struct Section {
+    path: KeyPath,
+    role: SocketRole,
+    /// Whether it binds when it does not say so.
+    binds: bool,
+    /// The port of one that names none, even of one that is not written at all.
+    port: Option<u16>,
+}
+
+fn sections(value: &Value) -> Vec<Section> {
+    use SocketRole::{Publisher, Pull, Push, Subscriber};
     let zmq = KeyPath::of_keys(["zmq"]);
-    let mut sections = vec![
-        (zmq.key("publisher"), SocketRole::Publisher),
-        (zmq.key("subscriber"), SocketRole::Subscriber),
-        (zmq.key("push"), SocketRole::Push),
-        (zmq.key("pull"), SocketRole::Pull),
-    ];
+    let own =
+        [("publisher", Publisher), ("subscriber", Subscriber), ("push", Push), ("pull", Pull)];
+    let own = own.map(|(key, role)| {
+        let binds = matches!(role, Publisher | Pull);
+        Section { path: zmq.key(key), role, binds, port: None }
+    });
+    let mut sections = Vec::from(own);
     let workers = zmq.key("workers");
+    // The entries of a table by name have no defaults that the layers would bring in.
+    let ends =
+        [("push", Push, DEFAULT_PORTS.image_requests), ("pull", Pull, DEFAULT_PORTS.image_results)];
     for (name, _) in workers.find(value).and_then(Value::as_object).into_iter().flatten() {
-        let worker = workers.key(name);
-        sections.push((worker.key("push"), SocketRole::Push));
-        sections.push((worker.key("pull"), SocketRole::Pull));
+        sections.extend(ends.map(|(end, role, port)| {
+            let path = workers.key(name).key(end);
+            Section { path, role, binds: true, port: Some(port) }
+        }));
     }
     sections
 }
@@ -77,16 +93,19 @@ fn sections(value: &Value) -> Vec<(KeyPath, SocketRole)> {
 fn collect<'c>(
     value: &Value,
     origins: &'c Origins,
-    path: &KeyPath,
-    role: SocketRole,
+    section: &Section,
     sockets: &mut Vec<Socket<'c>>,
     problems: &mut Vec<Problem>,
 ) {
-    let Some(section) = path.find(value).filter(|section| section.is_object()) else { return };
-    let binds = matches!(role, SocketRole::Publisher | SocketRole::Pull);
-    let bind = section.get("bind").and_then(Value::as_bool).unwrap_or(binds);
+    let Section { path, role, binds, port: usual_port } = section;
+    let written = path.find(value).filter(|written| written.is_object());
+    if written.is_none() && usual_port.is_none() {
+        return;
+    }
+    let get = |key| written.and_then(|written| written.get(key));
+    let bind = get("bind").and_then(Value::as_bool).unwrap_or(*binds);
     let usual = if bind { BIND_ADDRESS } else { CONNECT_ADDRESS };
-    let address = section.get("address").and_then(Value::as_str).unwrap_or(usual);
+    let address = get("address").and_then(Value::as_str).unwrap_or(usual);
     let (endpoint, decides) = if let Some(host) = address.strip_prefix("tcp://") {
         if has_port(host) {
             let problem = Problem::error(format!("the address `{address}` has a port in it"));
@@ -94,7 +113,8 @@ fn collect<'c>(
             problems.push(origins.place(problem, &path.key("address"), Part::Value));
             return;
         }
-        let Some(port) = section.get("port").and_then(Value::as_u64) else { return };
+        let port = get("port").and_then(Value::as_u64).or(usual_port.map(u64::from));
+        let Some(port) = port else { return };
         (format!("{address}:{port}"), "port")
     } else {
         (address.to_owned(), "address")
@@ -106,7 +126,7 @@ fn collect<'c>(
     };
     let key = path.parent().unwrap_or_default().to_string();
     let service = origins.service().to_owned();
-    let endpoint = Endpoint { service, key, role, endpoint, bind, file, position };
+    let endpoint = Endpoint { service, key, role: *role, endpoint, bind, file, position };
     sockets.push(Socket { endpoint, origins, path });
 }
 

@@ -1,8 +1,22 @@
-//! A host that does nothing, for tests to put their own functions into.
+//! A host that does nothing, for tests to put their own functions into. It has a mailbox, which is the
+//! test's own thread's.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
 
 use abi_stable::std_types::{RSlice, RStr};
 
 use super::{ByteSink, CallsiteInfo, HostVtable, LogRecord, RawEnvelope, TransitionReply};
+
+thread_local! {
+    static MAILBOX: RefCell<VecDeque<RawEnvelope>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Calls `f` with what waits in the mailbox, oldest first.
+pub(crate) fn with_mailbox<T>(f: impl FnOnce(&mut VecDeque<RawEnvelope>) -> T) -> T {
+    MAILBOX.with_borrow_mut(f)
+}
 
 /// A table whose functions answer with nothing: no state, no message, no socket.
 pub(crate) fn idle_host() -> HostVtable {
@@ -84,8 +98,20 @@ extern "C" fn take_config(_: *const (), _: ByteSink) -> bool {
     false
 }
 extern "C" fn answer_config(_: *const (), _: u8, _: RStr<'_>) {}
-extern "C" fn mailbox_take_without(_: *const (), _: RSlice<'_, i32>, _: *mut RawEnvelope) -> bool {
-    false
+extern "C" fn mailbox_take_without(
+    _: *const (),
+    held: RSlice<'_, i32>,
+    slot: *mut RawEnvelope,
+) -> bool {
+    let next = with_mailbox(|mailbox| {
+        let at = mailbox.iter().position(|envelope| !held.contains(&envelope.socket))?;
+        mailbox.remove(at)
+    });
+    let Some(next) = next else { return false };
+    // SAFETY: whoever calls a function of the table keeps its contract: the slot is there to be
+    // written to.
+    unsafe { slot.write(next) };
+    true
 }
 extern "C" fn await_room(_: *const (), _: i32) -> bool {
     true

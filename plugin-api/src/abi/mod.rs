@@ -44,7 +44,7 @@ pub use module::{LiveThreads, PluginModule, PluginModuleRef, RunArguments};
 #[cfg(test)]
 pub(crate) use abi_stable::prefix_type::PrefixTypeTrait;
 #[cfg(test)]
-pub(crate) use idle::idle_host;
+pub(crate) use idle::{idle_host, with_mailbox};
 
 // The export macro and the host reach abi_stable through these names alone.
 pub use abi_stable::std_types::{RSlice, RStr};

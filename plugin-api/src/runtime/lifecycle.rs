@@ -1,7 +1,6 @@
 //! A service's life, from `new` to `stop`, each step reported to the host.
 
 use std::future::Future;
-use std::time::Duration;
 
 use super::guard::guarded;
 use super::{handover, inbox};
@@ -11,13 +10,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::service::Service;
 use crate::state::{IllegalTransition, Method};
 
-/// The parts of the stop timeout, counted from its beginning: until when `run` and the tasks may go
+/// Parts of the stop timeout, counted from its beginning: until when `run` and the tasks may go
 /// on, and until when the state must have been saved. What is left then is left to `stop`.
 const RUN_SHARE: f64 = 0.4;
+/// Until when a handler may work on a task: sooner than all of `run` is cut off, which is an error.
+const TASK_SHARE: f64 = 0.35;
 const SAVE_SHARE: f64 = 0.7;
 
-/// Lives one life and says how it ended.
-pub(crate) async fn live<S: Service>(ctx: Context, config: S::Config) -> RunOutcome {
+/// Lives one life; the context knows how it ended.
+pub(crate) async fn live<S: Service>(ctx: Context, config: S::Config) {
     let inbox = tokio::task::spawn_local({
         let ctx = ctx.clone();
         async move {
@@ -31,13 +32,12 @@ pub(crate) async fn live<S: Service>(ctx: Context, config: S::Config) -> RunOutc
         ctx.worsen(RunOutcome::Failed);
     }
     inbox.abort();
-    ctx.outcome()
 }
 
 async fn phases<S: Service>(ctx: &Context, config: S::Config) -> Result<(), IllegalTransition> {
     let made = bounded(ctx, Method::New.as_str(), guarded(S::new(config, ctx))).await;
     let Some(mut service) = succeeded(ctx, Method::New.as_str(), made) else {
-        ctx.shared().tasks.end_within(Duration::ZERO).await;
+        end_tasks(ctx).await;
         return Ok(());
     };
     ctx.transition(Method::New, Step::Complete)?;
@@ -76,7 +76,7 @@ async fn stop<S: Service>(
     took_over: bool,
 ) -> Result<(), IllegalTransition> {
     ctx.transition(Method::Stop, Step::Begin)?;
-    let late = ctx.shared().tasks.end_within(ctx.stop_time_left(RUN_SHARE)).await;
+    let late = end_tasks(ctx).await;
     if !late.is_empty() {
         tracing::warn!(tasks = late.join(", "), "cancelled tasks that did not end by themselves");
     }
@@ -100,20 +100,42 @@ async fn stop<S: Service>(
     Ok(())
 }
 
+/// Waits for tasks and work to end, then cancels those that have not, and names the tasks.
+async fn end_tasks(ctx: &Context) -> Vec<String> {
+    let (grace, tasks, work) =
+        (ctx.stop_time_left(RUN_SHARE), &ctx.shared().tasks, &ctx.shared().work);
+    tokio::join!(tasks.ended_within(grace), work.ended_within(grace));
+    // Only `save_state`, `stop` and the service's drop come after this.
+    work.cut_off();
+    work.cancel();
+    let late = tasks.cancel();
+    // Let the cancelled ones be dropped before `stop` takes their resources away.
+    tokio::task::yield_now().await;
+    late
+}
+
+/// Waits until the service is to stop and has had the time that a handler may still work on a task.
+pub(super) async fn grace_is_over(ctx: &Context) {
+    ctx.stopping().await;
+    tokio::time::sleep(ctx.stop_time_left(TASK_SHARE)).await;
+}
+
 /// Awaits a phase; once the service is to stop, it has a share of the stop timeout left.
 pub(super) async fn bounded<T>(
     ctx: &Context,
     place: &str,
     phase: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    tokio::pin!(phase);
+    let mut phase = Box::pin(phase);
     tokio::select! {
         biased;
         result = &mut phase => return result,
         () = ctx.stopping() => {}
     }
     let grace = ctx.stop_time_left(RUN_SHARE);
-    tokio::time::timeout(grace, phase).await.unwrap_or_else(|_| {
+    tokio::time::timeout(grace, &mut phase).await.unwrap_or_else(|_| {
+        ctx.shared().work.cut_off();
+        drop(phase);
         let grace = grace.as_secs_f64();
         Err(Error::new(format!(
             "{place}() went on for {grace:.1} s after the stop was asked for, and was cancelled"

@@ -1,6 +1,7 @@
 //! Runs one instance: the plugin's own tokio runtime, and a service's life on it.
 
 mod config;
+mod dispatch;
 mod guard;
 mod handover;
 mod inbox;
@@ -9,6 +10,8 @@ mod serve;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod watch;
+mod work;
 
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ pub(crate) use config::read_config;
 pub(crate) use guard::panic_message;
 pub(crate) use serve::serve;
 pub(crate) use tasks::Tasks;
+pub(crate) use work::{Unfinished, Work};
 
 /// What the host wants run.
 pub(crate) struct Request {
@@ -72,9 +76,12 @@ pub(crate) fn run<S: Service>(
     };
     let local = tokio::task::LocalSet::new();
     let context = Context::new(host, request);
-    let outcome = local.block_on(&runtime, lifecycle::live::<S>(context, config));
+    local.block_on(&runtime, lifecycle::live::<S>(context.clone(), config));
     // Tasks that are still there own clones of the context: they go before the runtime does.
     drop(local);
+    work::settle(&context);
+    let outcome = context.outcome();
+    drop(context);
     runtime.shutdown_timeout(BLOCKING_GRACE);
     outcome
 }

@@ -45,27 +45,27 @@ impl Tasks {
         self.added.get() > 0 && self.waiting.borrow().is_empty() && self.running.borrow().is_empty()
     }
 
-    /// Waits for the tasks to end, then cancels those that have not and names them. Tasks that
-    /// never began are dropped.
-    pub(crate) async fn end_within(&self, grace: Duration) -> Vec<String> {
-        self.waiting.take();
+    /// Waits for the tasks that have begun to end.
+    pub(super) async fn ended_within(&self, grace: Duration) {
         let all_ended = async {
             while !self.running.borrow().is_empty() {
                 self.ended.notified().await;
             }
         };
-        if tokio::time::timeout(grace, all_ended).await.is_ok() {
-            return Vec::new();
-        }
+        // Those that have not ended are there to be cancelled.
+        let _ = tokio::time::timeout(grace, all_ended).await;
+    }
+
+    /// Cancels the tasks that have not ended, and names them. They are dropped when the runtime gets
+    /// to them; those that never began are dropped at once.
+    pub(super) fn cancel(&self) -> Vec<String> {
+        self.waiting.take();
         let late = self.running.take().into_values();
         let late = late.map(|(name, task)| {
             task.abort();
             name
         });
-        let late = late.collect();
-        // Let the cancelled ones be dropped before `stop` takes their resources away.
-        tokio::task::yield_now().await;
-        late
+        late.collect()
     }
 
     fn end(&self, id: u64) {

@@ -43,6 +43,29 @@ fn endpoints_are_found_with_their_usual_direction() {
     assert_eq!(problems, [] as [&str; 0]);
 }
 
+#[test]
+fn the_sockets_of_a_controllers_workers_are_known_by_their_defaults() {
+    let controller = "[zmq.workers.image]\nmessage_types = [\"RenderRequest\"]\n\
+                      [zmq.workers.video.push]\nport = 5564\n\
+                      [zmq.workers.video.pull]\nport = 6000\nbind = false\n";
+    let (endpoints, problems) = endpoints_of(&[("core", controller)]);
+    assert_eq!(
+        endpoints,
+        [
+            "core zmq.workers.image.push binds tcp://*:5564",
+            "core zmq.workers.image.pull binds tcp://*:5565",
+            "core zmq.workers.video.push binds tcp://*:5564",
+            "core zmq.workers.video.pull connects tcp://localhost:6000",
+        ]
+    );
+    assert_eq!(
+        problems,
+        [
+            "core.toml:4:8: error: zmq.workers.video.push.port: `core` binds tcp://*:5564, which `core` (zmq.workers.image.push, core.toml:1:1) binds already\n  hint: give one of them another port, or let one connect with `bind = false`",
+        ]
+    );
+}
+
 #[track_caller]
 fn check_pair(a: &str, b: &str, expected: &[&str]) {
     assert_told(&endpoints_of(&[("a", a), ("b", b)]).1, expected);

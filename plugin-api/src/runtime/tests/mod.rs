@@ -2,6 +2,10 @@
 //!
 //! A life runs on the test's own thread, so the host is a thread's own and no pointer is needed.
 
+mod dispatch;
+mod sockets;
+mod workers;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -12,7 +16,7 @@ use std::sync::PoisonError;
 use super::*;
 use crate::abi::{
     ByteSink, CallsiteInfo, ConfigOutcome, EnvelopeKind, HostVtable, LogRecord,
-    PrefixTypeTrait as _, RSlice, RStr, Restored, Step, TransitionReply, idle_host,
+    PrefixTypeTrait as _, RSlice, RStr, Restored, Step, TransitionReply,
 };
 use crate::log::tests::ONE_HOST_AT_A_TIME;
 use crate::prelude::*;
@@ -156,7 +160,7 @@ fn table() -> HostVtable {
         keep_state,
         take_config,
         answer_config,
-        ..idle_host()
+        ..sockets::table()
     }
 }
 

@@ -1,0 +1,137 @@
+//! Work on tasks beside the handlers, and what is left of it at the end.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::dispatch;
+use super::guard::guarded;
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::message::Message;
+use crate::zmq::InHand;
+
+/// What is worked on, and tasks that were not finished.
+#[derive(Default)]
+pub(crate) struct Work {
+    running: RefCell<BTreeMap<u64, AbortHandle>>,
+    spawned: Cell<u64>,
+    ended: Notify,
+    cut_off: Cell<bool>,
+    unfinished: RefCell<Vec<Unfinished>>,
+}
+
+/// A task that was taken from the host and not dealt with.
+pub(crate) struct Unfinished {
+    pub(crate) socket: i32,
+    pub(crate) number: u64,
+    pub(crate) message: Message,
+}
+
+impl Work {
+    /// Begins to work on a task.
+    pub(crate) fn spawn(
+        &self,
+        ctx: &Context,
+        in_hand: InHand,
+        work: impl Future<Output = Result<()>> + 'static,
+    ) {
+        let id = self.spawned.get();
+        self.spawned.set(id + 1);
+        let handle = spawn_local(supervised(ctx.clone(), id, in_hand, work));
+        self.running.borrow_mut().insert(id, handle.abort_handle());
+    }
+
+    /// Waits for all work to end.
+    pub(super) async fn ended_within(&self, grace: Duration) {
+        let all_ended = async {
+            while !self.running.borrow().is_empty() {
+                self.ended.notified().await;
+            }
+        };
+        // What has not ended is there to be cancelled.
+        let _ = tokio::time::timeout(grace, all_ended).await;
+    }
+
+    /// Cancels what has not ended. Its tasks are dropped when the runtime gets to it.
+    pub(super) fn cancel(&self) {
+        for (_, work) in self.running.take() {
+            work.abort();
+        }
+    }
+
+    /// From now on, a task that the service drops was not finished.
+    pub(super) fn cut_off(&self) {
+        self.cut_off.set(true);
+    }
+
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.get()
+    }
+
+    pub(crate) fn leave(&self, unfinished: Unfinished) {
+        self.unfinished.borrow_mut().push(unfinished);
+    }
+}
+
+async fn supervised(
+    ctx: Context,
+    id: u64,
+    in_hand: InHand,
+    work: impl Future<Output = Result<()>>,
+) {
+    let result = limited(&in_hand, guarded(work)).await;
+    dispatch::work_ended(&ctx, in_hand, result);
+    ctx.shared().work.running.borrow_mut().remove(&id);
+    ctx.shared().work.ended.notify_one();
+}
+
+/// Awaits what somebody does with a task, for as long as it may take.
+pub(super) async fn limited(
+    in_hand: &InHand,
+    work: impl Future<Output = Result<()>>,
+) -> Result<()> {
+    let limit = in_hand.timeout();
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let (number, limit) = (in_hand.number(), limit.as_secs_f64());
+        Err(Error::new(format!(
+            "task {number} was cut off: it took longer than work_timeout = {limit} s"
+        )))
+    })
+}
+
+/// Sees to the tasks that were not finished: where another instance takes over it gets them, in their
+/// order; otherwise they are lost, which is recorded.
+pub(super) fn settle(ctx: &Context) {
+    let mut left = ctx.shared().work.unfinished.take();
+    // Each is put before all others, so the oldest comes last.
+    left.sort_by_key(|task| std::cmp::Reverse(task.number));
+    let total = left.len();
+    if ctx.hands_over() {
+        let host = ctx.shared().host;
+        left.retain(|task| {
+            !host.give_back(task.socket, task.message.topic(), task.message.payload())
+        });
+        let given_back = total - left.len();
+        if given_back > 0 {
+            tracing::info!(tasks = given_back, "gave unfinished tasks back for the next instance");
+        }
+    }
+    if !left.is_empty() {
+        let numbers = left.iter().rev().take(NAMED).map(|task| task.number.to_string());
+        let numbers = numbers.collect::<Vec<_>>().join(", ");
+        let more = if left.len() > NAMED { "…" } else { "" };
+        let count = left.len();
+        let error = Error::new(format!(
+            "{count} tasks were not finished and are lost: number {numbers}{more}"
+        ));
+        ctx.record(&error, "on_task");
+    }
+}
+
+/// How many unfinished tasks are named.
+const NAMED: usize = 10;
