@@ -22,4 +22,5 @@ mod reload;
 mod run;
 mod sockets;
 mod stalled;
+mod tasks;
 mod throughput;

@@ -2,8 +2,9 @@
 
 usage: direct.py TASKS_PORT RESULTS_PORT COUNT
 
-Binds both. Prints {"ready": true}, {"results": N} after every thousand, and when the result of the last
-task has come {"results": N, "distinct": N, "missing": N}.
+Binds both. Prints {"ready": true}, and {"results": N} after every thousand. A number on standard input is
+how many more tasks to push; when the result of the last of those has come, prints {"results": N,
+"distinct": N, "missing": N} and ends.
 """
 
 import json
@@ -20,9 +21,15 @@ print(json.dumps({"ready": True}), flush=True)
 poller = zmq.Poller()
 poller.register(results, zmq.POLLIN)
 poller.register(tasks, zmq.POLLOUT)
-pushed, came, seen = 0, 0, set()
-while count - 1 not in seen:
+poller.register(sys.stdin, zmq.POLLIN)
+pushed, came, seen, told = 0, 0, set(), False
+while not told or count - 1 not in seen:
     ready = dict(poller.poll())
+    if sys.stdin.fileno() in ready:
+        count += int(sys.stdin.readline())
+        told = True
+        poller.unregister(sys.stdin)
+        poller.register(tasks, zmq.POLLOUT)
     if tasks in ready:
         tasks.send_string(json.dumps({"n": pushed}))
         pushed += 1
