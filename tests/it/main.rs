@@ -20,3 +20,4 @@ mod reload;
 mod run;
 mod sockets;
 mod throughput;
+mod workers;
