@@ -24,3 +24,4 @@ mod sockets;
 mod stalled;
 mod tasks;
 mod throughput;
+mod workers;

@@ -11,9 +11,16 @@ pub(crate) fn read_config<C: DeserializeOwned>(json: &[u8]) -> Result<C, ConfigP
         let key = error.path().to_string();
         ConfigProblem {
             key: if key == "." { String::new() } else { key },
-            message: error.inner().to_string(),
+            message: without_place(error.inner()),
         }
     })
+}
+
+/// What is wrong, without the place in the host's JSON, which nobody has seen.
+fn without_place(error: &serde_json::Error) -> String {
+    let (message, place) = (error.to_string(), (error.line(), error.column()));
+    let place = format!(" at line {} column {}", place.0, place.1);
+    message.strip_suffix(&place).unwrap_or(&message).to_owned()
 }
 
 /// A problem as one line: `zmq.publisher.port: …`.

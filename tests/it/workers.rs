@@ -1,0 +1,191 @@
+//! Controllers and workers: tasks go out, results come back, each exactly once.
+
+use serde_json::{Value, json};
+
+use crate::harness::free_port;
+use crate::harness::host::Host;
+use crate::harness::peers::{Publisher, Subscriber};
+use crate::harness::project::Project;
+use crate::harness::python::{Peer, is_there};
+use crate::sockets::{publisher, subscriber};
+
+/// Where tasks go out and results come in.
+#[derive(Clone, Copy)]
+struct Ports {
+    tasks: u16,
+    results: u16,
+}
+
+impl Ports {
+    fn free() -> Self {
+        Self { tasks: free_port(), results: free_port() }
+    }
+
+    /// A worker's ends.
+    fn worker(self) -> String {
+        let Self { tasks, results } = self;
+        format!("[zmq.pull]\nport = {tasks}\n[zmq.push]\nport = {results}\n")
+    }
+
+    /// A controller's ends of one worker.
+    fn link(self, name: &str) -> String {
+        let end =
+            |end, port| format!("{end} = {{ address = \"tcp://127.0.0.1\", port = {port} }}\n");
+        let (push, pull) = (end("push", self.tasks), end("pull", self.results));
+        format!("[zmq.workers.{name}]\n{push}{pull}")
+    }
+}
+
+/// A host with a controller, whoever orders tasks from it, and whoever hears what became of them.
+struct Directed {
+    host: Host,
+    orders: Publisher,
+    summaries: Subscriber,
+}
+
+impl Directed {
+    /// `set_up` adds other services.
+    fn start(controller: &str, set_up: impl FnOnce(Project) -> Project) -> Self {
+        let (port, mut orders) = (free_port(), Publisher::bind());
+        let sockets = publisher(port) + &subscriber(orders.port(), &["push", "report"]);
+        let toml = format!("{controller}\n{sockets}");
+        let project = Project::new().service("director", "fixture-controller", toml);
+        let host = set_up(project).start();
+        host.wait_until_running("director");
+        orders.wait_for_subscriptions(&["push", "report"]);
+        let mut summaries = Subscriber::connect(port, &["summary"]);
+        orders.ask_until_answered(&mut summaries, "report", &json!({}), "summary");
+        Self { host, orders, summaries }
+    }
+
+    fn push(&mut self, count: u64) {
+        self.orders.send("push", &json!({"count": count}));
+    }
+
+    /// The summary once `count` tasks are answered.
+    fn complete(&mut self, count: u64) -> Value {
+        self.summaries.wait_for(|_, it| it["missing"] == 0 && it["pushed"] == count)
+    }
+}
+
+#[test]
+fn each_task_is_answered_once_and_as_many_are_worked_on_as_may_be() {
+    let ports = Ports::free();
+    let mut directed = Directed::start(&ports.link("image"), |project| {
+        let toml = format!("work_time = 0.01\nzmq.max_concurrent_tasks = 7\n{}", ports.worker());
+        project.service("busy", "fixture-worker", toml)
+    });
+    // More than the queues on the way hold.
+    directed.push(3000);
+    let summary = directed.complete(3000);
+    assert_eq!((&summary["results"], &summary["duplicates"]), (&json!(3000), &json!(0)));
+    assert_eq!(summary["most"], 7, "at the same time");
+    assert_eq!(directed.host.stop().0, Some(0));
+    let log = directed.host.log();
+    assert!(!log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn the_links_of_a_controller_are_kept_apart() {
+    let (image, video) = (Ports::free(), Ports::free());
+    let mut directed = Directed::start(&(image.link("image") + &video.link("video")), |project| {
+        let inline = format!("inline = true\n{}", video.worker());
+        project.service("image", "fixture-worker", image.worker()).service(
+            "video",
+            "fixture-worker",
+            inline,
+        )
+    });
+    directed.push(2000);
+    let summary = directed.complete(2000);
+    assert_eq!((&summary["results"], &summary["duplicates"]), (&json!(2000), &json!(0)));
+    assert_eq!(summary["instances"], 2);
+    assert_eq!(directed.host.stop().0, Some(0));
+}
+
+#[test]
+fn the_next_instance_does_what_the_one_before_did_not_finish() {
+    let ports = Ports::free();
+    let busy = |work_time: u32| {
+        let zmq = "[zmq]\nmax_concurrent_tasks = 3\nwork_timeout = 9999.0\n";
+        let directive = "[exphost]\nplugin = \"fixture-worker\"\nstop_timeout = 1\n";
+        let sockets = ports.worker();
+        format!("work_time = {work_time}\nlog_tasks = true\n{zmq}{sockets}{directive}")
+    };
+    let mut directed = Directed::start(&ports.link("image"), |project| {
+        project.plugin("fixture-worker").config("busy", busy(9000))
+    });
+    directed.push(20);
+    for n in 0..3 {
+        directed.host.wait_for_log(&["busy", "task begun", &format!("n={n}")]);
+    }
+    std::fs::write(directed.host.project().config_path("busy"), busy(0))
+        .expect("the project can be written");
+    let (code, reports) = directed.host.project().json_lines(&["reload", "busy"]);
+    assert_eq!(code, 0, "{reports:#?}");
+    let summary = directed.complete(20);
+    assert_eq!((&summary["results"], &summary["duplicates"]), (&json!(20), &json!(0)));
+    assert_eq!(summary["instances"], 1, "the first one finished nothing");
+    assert_eq!(directed.host.stop().0, Some(0));
+    let log = directed.host.log();
+    assert!(log.contains("gave unfinished tasks back"), "{log}");
+    assert!(!log.contains("ERROR"), "{log}");
+    // Those that were given back come first, in their order.
+    let begun = log.lines().filter_map(|line| line.split_once("task begun n=")).map(|it| it.1);
+    let begun: Vec<u32> = begun.map(|n| n.trim().parse().expect("a number")).collect();
+    assert_eq!(begun, [0, 1, 2].into_iter().chain(0..20).collect::<Vec<_>>(), "{log}");
+}
+
+#[test]
+fn a_worker_that_does_not_answer_is_reported() {
+    let ports = Ports::free();
+    let toml = format!("zmq.worker_timeout = 0.2\n{}", ports.link("image"));
+    let mut directed = Directed::start(&toml, |project| project);
+    directed.push(3);
+    let summary = directed.summaries.wait_for(|_, it| it["timeouts"] == 1);
+    assert_eq!(summary["missing"], 3);
+    directed.host.wait_for_log(&["director", "the worker answers nothing", "outstanding=3"]);
+    assert_eq!(directed.host.stop().0, Some(0));
+}
+
+#[test]
+fn two_workers_in_one_place_are_a_mistake_that_names_both() {
+    let ports = Ports::free();
+    let toml = ports.link("image") + &ports.link("video");
+    let project = Project::new().service("director", "fixture-controller", toml);
+    let (code, report) = project.json(&["check"]);
+    assert_eq!(code, 78);
+    let text = report["problems"].to_string();
+    assert!(text.contains("zmq.workers.image.push"), "{text}");
+    assert!(text.contains("zmq.workers.video.push"), "{text}");
+    assert!(!text.contains("at line"), "a place in no file of anybody's: {text}");
+}
+
+#[test]
+fn a_python_worker_does_the_tasks_of_a_controller_here() {
+    if !is_there("a_python_worker_does_the_tasks_of_a_controller_here") {
+        return;
+    }
+    let ports = Ports::free();
+    let mut directed = Directed::start(&ports.link("image"), |project| project);
+    let arguments = [ports.tasks, ports.results].map(|port| port.to_string());
+    let _worker = Peer::start("worker.py", &[&arguments[0], &arguments[1]]);
+    directed.push(3000);
+    let summary = directed.complete(3000);
+    assert_eq!((&summary["results"], &summary["duplicates"]), (&json!(3000), &json!(0)));
+    assert_eq!(directed.host.stop().0, Some(0));
+}
+
+#[test]
+fn a_worker_here_does_the_tasks_of_a_python_controller() {
+    if !is_there("a_worker_here_does_the_tasks_of_a_python_controller") {
+        return;
+    }
+    let mut controller = Peer::start("controller.py", &["3000"]);
+    let ports = controller.next();
+    let port = |end: &str| u16::try_from(ports[end].as_u64().expect("a port")).expect("a port");
+    let ports = Ports { tasks: port("push"), results: port("pull") };
+    let mut host = Project::new().service("busy", "fixture-worker", ports.worker()).start();
+    assert_eq!(controller.next(), json!({"results": 3000, "distinct": 3000}));
+    assert_eq!(host.stop().0, Some(0));
+}
