@@ -10,12 +10,14 @@ use bytes::Bytes;
 use plugin_api::abi::EnvelopeKind;
 use plugin_api::zmq::SocketRole;
 
-use super::frame::{FrameError, split, topic_hint};
+use super::frame::{FrameError, split};
+use super::meeting::Place;
+use super::numbers::Seen;
 use super::options::SocketOption;
 use super::stats::{RateLimit, SocketRecord, add};
 use super::transport::{PeerEvent, Received, Sent, Transport};
-use crate::message::Envelope;
-use crate::service::mailbox::{Mailbox, MailboxLimits, RoomNotice};
+use crate::message::{Envelope, SocketId};
+use crate::service::mailbox::{MailboxLimits, RoomNotice};
 
 /// Most messages that one socket sends or receives before the others have their turn.
 pub(super) const BATCH: usize = 1000;
@@ -32,17 +34,33 @@ pub(super) enum Phase {
     Releasing(Instant),
 }
 
+/// A socket of the transport. Publishers that bind one endpoint share it.
+pub(super) struct Wire {
+    pub(super) id: SocketId,
+    /// The sockets that use it.
+    pub(super) users: Vec<i32>,
+    /// The transport had no room; nothing is sent until it is writable.
+    pub(super) blocked: bool,
+    /// Its endpoint is being given up: nobody may join any more.
+    pub(super) releasing: bool,
+    /// Where it is, with the port it really has.
+    pub(super) endpoint: String,
+}
+
 pub(super) struct Active {
     pub(super) record: Arc<SocketRecord>,
     pub(super) kind: EnvelopeKind,
-    pub(super) mailbox: Arc<Mailbox>,
     pub(super) phase: Phase,
+    /// Where it is, for others of this host to meet it.
+    pub(super) place: Place,
+    /// What a SUB is subscribed to now.
+    pub(super) topics: Vec<String>,
+    /// The number of its wire; none when all that it has to do with is in this host.
+    pub(super) wire: Option<i32>,
     /// Frames taken from the outbox and not sent yet.
     pub(super) collected: VecDeque<Bytes>,
-    /// The transport had no room; nothing is sent until the socket is writable.
-    pub(super) blocked: bool,
-    pub(super) bad_frames: RateLimit,
-    pub(super) drops: RateLimit,
+    /// The numbers of what came by the wire.
+    pub(super) seen: Seen,
     pub(super) peers: RateLimit,
 }
 
@@ -73,14 +91,20 @@ impl Active {
         if self.record.plan.role != SocketRole::Pull {
             return Some(turn);
         }
-        self.mailbox.room_or(self.record.id, notice).map(|room| MailboxLimits {
+        self.record.mailbox.room_or(self.record.id, notice).map(|room| MailboxLimits {
             messages: room.messages.min(turn.messages),
             bytes: room.bytes.min(turn.bytes),
         })
     }
 
-    pub(super) fn flush(&mut self, transport: &mut dyn Transport) -> bool {
-        if self.blocked {
+    /// Whether it publishes or subscribes, so that others of this host can be joined with it.
+    pub(super) fn is_broadcast(&self) -> bool {
+        matches!(self.record.plan.role, SocketRole::Publisher | SocketRole::Subscriber)
+    }
+
+    /// Sends what the outbox holds; answers whether there is more to send at once.
+    pub(super) fn flush(&mut self, wire: &mut Wire, transport: &mut dyn Transport) -> bool {
+        if wire.blocked {
             return false;
         }
         if self.collected.is_empty() {
@@ -90,16 +114,16 @@ impl Active {
         while gone < BATCH && bytes < BATCH_BYTES {
             let Some(frame) = self.collected.front() else { break };
             let size = frame.len();
-            match transport.send(self.record.id, frame) {
+            match transport.send(wire.id, frame) {
                 Sent::Full => {
-                    self.blocked = true;
+                    wire.blocked = true;
                     break;
                 }
                 Sent::Sent => {
                     sent += 1;
                     sent_bytes += size as u64;
                 }
-                Sent::Failed(reason) => self.note_failed_send(&reason, size),
+                Sent::Failed(reason) => self.record.note_failed_send(&reason, size),
             }
             self.collected.pop_front();
             gone += 1;
@@ -110,35 +134,28 @@ impl Active {
         // Not only what was collected: the outbox may have got more since, and whoever put it there
         // woke this turn, not the next.
         let left = self.record.outbox.gone(gone, bytes);
-        !self.blocked && left > 0
+        !wire.blocked && left > 0
     }
 
-    fn note_failed_send(&mut self, reason: &str, size: usize) {
-        add(&self.record.counters.dropped_failed, 1);
-        if let Some(held_back) = self.drops.allow(Instant::now()) {
-            tracing::warn!(
-                service = self.record.service,
-                key = self.record.key,
-                size,
-                reason,
-                held_back,
-                "message dropped: the transport refused it"
-            );
+    /// Drops what was not sent; from here on the outbox is empty.
+    pub(super) fn drop_unsent(&mut self) {
+        let outbox = &self.record.outbox;
+        let mut unsent = std::mem::take(&mut self.collected);
+        let mut rest = VecDeque::new();
+        outbox.collect(&mut rest);
+        unsent.append(&mut rest);
+        outbox.gone(unsent.len(), unsent.iter().map(Bytes::len).sum());
+        if !unsent.is_empty() {
+            self.record.note_unsent(unsent.len() as u64);
         }
     }
 
-    fn note_bad_frame(&mut self, error: &FrameError, size: usize, head: &[u8]) {
-        add(&self.record.counters.bad_frames, 1);
-        if let Some(held_back) = self.bad_frames.allow(Instant::now()) {
-            let topic = topic_hint(head);
-            tracing::warn!(service = self.record.service, key = self.record.key, %error, size, topic, held_back, "bad frame ignored");
-        }
-    }
-
-    pub(super) fn note(&mut self, event: PeerEvent) {
+    /// Counts what happened to a connection. Of those who share a wire, one writes it to the log.
+    pub(super) fn note(&mut self, event: &PeerEvent, logs: bool) {
         let counters = &self.record.counters;
         let (service, key) = (&self.record.service, &self.record.key);
         let closing = !matches!(self.phase, Phase::Open);
+        let logs = |limit: &mut RateLimit| limit.allow(Instant::now()).filter(|_| logs);
         match event {
             PeerEvent::Connected { peer } => {
                 add(&counters.connected, 1);
@@ -146,13 +163,13 @@ impl Active {
             }
             PeerEvent::Lost { peer } => {
                 add(&counters.lost, 1);
-                if let Some(held_back) = self.peers.allow(Instant::now()).filter(|_| !closing) {
+                if let Some(held_back) = logs(&mut self.peers).filter(|_| !closing) {
                     tracing::info!(service, key, peer, held_back, "connection lost");
                 }
             }
             PeerEvent::Refused { peer, reason } => {
                 add(&counters.refused, 1);
-                if let Some(held_back) = self.peers.allow(Instant::now()) {
+                if let Some(held_back) = logs(&mut self.peers) {
                     tracing::warn!(service, key, peer, reason, held_back, "peer refused");
                 }
             }
@@ -174,34 +191,43 @@ impl Active {
     }
 }
 
-/// Takes one batch off a socket into its mailbox.
+/// Takes one batch off a socket's wire into its mailbox; answers how many messages it was.
 pub(super) fn receive(
     socket: &mut Active,
+    wire: SocketId,
     transport: &mut dyn Transport,
     batch: &mut Vec<Envelope>,
     notice: &RoomNotice,
-) {
-    let Some(room) = socket.room(notice) else { return };
-    let (id, role, kind) = (socket.record.id, socket.record.plan.role, socket.kind);
-    let (mut count, mut bytes) = (0, 0);
-    transport.receive(id, &mut |received| {
+) -> usize {
+    let Some(room) = socket.room(notice) else { return 0 };
+    let record = &socket.record;
+    let (id, role, kind) = (record.id, record.plan.role, socket.kind);
+    let (mut count, mut bytes, mut missed) = (0, 0, 0);
+    transport.receive(wire, &mut |received| {
         count += 1;
         match received {
             Received::Multipart { parts, size, head } => {
                 bytes += size;
-                socket.note_bad_frame(&FrameError::Multipart { parts }, size, &head);
+                record.note_bad_frame(&FrameError::Multipart { parts }, size, &head);
             }
             Received::Frame(frame) => {
                 bytes += frame.len();
                 match split(&frame, role) {
-                    Err(error) => socket.note_bad_frame(&error, frame.len(), &frame),
-                    Ok(parts) => batch.push(Envelope {
-                        kind,
-                        socket: Some(id),
-                        topic_len: parts.topic_len,
-                        payload_start: parts.payload_start,
-                        bytes: frame,
-                    }),
+                    Err(error) => record.note_bad_frame(&error, frame.len(), &frame),
+                    Ok(parts) => {
+                        if role == SocketRole::Subscriber {
+                            let (topic, payload) =
+                                (&frame[..parts.topic_len], &frame[parts.payload_start..]);
+                            missed += socket.seen.missing_before(topic, payload);
+                        }
+                        batch.push(Envelope {
+                            kind,
+                            socket: Some(id),
+                            topic_len: parts.topic_len,
+                            payload_start: parts.payload_start,
+                            bytes: frame,
+                        });
+                    }
                 }
             }
         }
@@ -211,20 +237,14 @@ pub(super) fn receive(
             ControlFlow::Break(())
         }
     });
-    add(&socket.record.counters.received, count as u64);
-    add(&socket.record.counters.received_bytes, bytes as u64);
-    let dropped = socket.mailbox.push_batch(batch);
-    if dropped > 0 {
-        add(&socket.record.counters.dropped_mailbox_full, dropped);
-        if let Some(held_back) = socket.drops.allow(Instant::now()) {
-            let record = &socket.record;
-            tracing::warn!(
-                service = record.service,
-                key = record.key,
-                dropped,
-                held_back,
-                "messages dropped: the service does not keep up"
-            );
-        }
+    add(&record.counters.received, count as u64);
+    add(&record.counters.received_bytes, bytes as u64);
+    if missed > 0 {
+        record.note_missed(missed);
     }
+    let dropped = record.mailbox.push_batch(batch);
+    if dropped > 0 {
+        record.note_dropped(dropped);
+    }
+    count
 }

@@ -66,10 +66,19 @@ pub fn join(role: SocketRole, topic: &str, payload: &[u8]) -> Bytes {
     if matches!(role, SocketRole::Push | SocketRole::Pull) {
         return Bytes::copy_from_slice(payload);
     }
-    let mut frame = Vec::with_capacity(joined_len(role, topic, payload));
+    join_parts(topic, &[payload])
+}
+
+/// Puts a frame to be published together whose payload is in parts.
+#[must_use]
+pub fn join_parts(topic: &str, payload: &[&[u8]]) -> Bytes {
+    let length: usize = payload.iter().map(|part| part.len()).sum();
+    let mut frame = Vec::with_capacity(topic.len() + 1 + length);
     frame.extend_from_slice(topic.as_bytes());
     frame.push(b' ');
-    frame.extend_from_slice(payload);
+    for part in payload {
+        frame.extend_from_slice(part);
+    }
     Bytes::from(frame)
 }
 

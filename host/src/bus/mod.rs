@@ -9,7 +9,10 @@ pub mod error;
 pub mod frame;
 mod holder;
 pub(crate) mod ipc;
+mod meeting;
+mod numbers;
 pub mod options;
+mod routes;
 mod stats;
 mod thread;
 pub mod transport;
@@ -29,7 +32,8 @@ use serde::{Deserialize, Serialize};
 
 use self::endpoint::Endpoint;
 use self::options::SocketOption;
-use self::stats::{Counters, Offered, Outbox, SocketRecord, add};
+use self::routes::{Publishing, publish};
+use self::stats::{Counters, Lines, Offered, Outbox, SocketRecord, add};
 use self::thread::{BusThread, Command, Opening, Which};
 use self::transport::{LibZmq, OpenError, SocketPlan, Transport};
 use self::wake::Waker;
@@ -284,6 +288,7 @@ impl BusHandle {
         }
         let id = SocketId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
         let endpoint = plan.endpoint.to_string();
+        let lane = lane_of(&spec, mailbox.limits());
         let record = Arc::new(SocketRecord {
             id,
             service: service.to_owned(),
@@ -295,11 +300,13 @@ impl BusHandle {
                 config.outbox_bytes,
             ),
             counters: Counters::default(),
+            mailbox,
+            publishing: Publishing::new(spec.numbered.then(|| run_of(id))),
+            lines: Lines::default(),
             closing: AtomicBool::new(false),
         });
         let (reply, answer) = sync_channel(1);
-        let lane = lane_of(&spec, mailbox.limits());
-        self.command(Command::Open(Opening { record, lane, mailbox, reply }));
+        self.command(Command::Open(Opening { record, lane, reply }));
         let result = match answer.recv_timeout(OPEN_TIMEOUT) {
             // It may have been answered in this very moment.
             Err(RecvTimeoutError::Timeout) => answer.try_recv().unwrap_or_else(|_| {
@@ -319,7 +326,8 @@ impl BusHandle {
         result.map(|()| id)
     }
 
-    /// Queues a message; never blocks. The topic is not used with PUSH; whether it can be
+    /// Queues a message; never blocks. What is published is in the mailboxes of this host's
+    /// subscribers when this returns. The topic is not used with PUSH; whether it can be
     /// published is the caller's to find out with [`frame::check_topic`].
     #[must_use]
     pub fn send(&self, socket: SocketId, topic: &str, payload: &[u8]) -> SendOutcome {
@@ -333,7 +341,15 @@ impl BusHandle {
         {
             return SendOutcome::NoSocket;
         }
-        if frame::joined_len(role, topic, payload) > self.shared.config.max_message_size {
+        let most = self.shared.config.max_message_size;
+        if role == SocketRole::Publisher {
+            let (outcome, wake) = publish(&record, topic, payload, most);
+            if wake {
+                self.shared.waker.wake();
+            }
+            return outcome;
+        }
+        if frame::joined_len(role, topic, payload) > most {
             add(&record.counters.dropped_too_large, 1);
             return SendOutcome::TooLarge;
         }
@@ -424,6 +440,15 @@ impl BusHandle {
         let _ = self.commands.send(command);
         self.shared.waker.wake();
     }
+}
+
+/// A number for one opening of a socket, which another opening, here or elsewhere, is unlikely to have.
+fn run_of(id: SocketId) -> u32 {
+    // The standard library seeds each of these with what the system takes for random.
+    let random = std::collections::hash_map::RandomState::new();
+    let hash = std::hash::BuildHasher::hash_one(&random, id);
+    // Both halves are as random as the whole.
+    (hash >> 32) as u32
 }
 
 /// The lane of a receiving socket. A PULL keeps fewer messages by default: those that wait here are

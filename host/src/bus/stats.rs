@@ -2,15 +2,18 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use plugin_api::zmq::SocketRole;
 use serde::Serialize;
 
+use super::frame::{FrameError, topic_hint};
+use super::routes::Publishing;
 use super::transport::SocketPlan;
 use crate::message::SocketId;
+use crate::service::mailbox::Mailbox;
 
 /// Figures of a socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -31,12 +34,17 @@ pub struct SocketStats {
     pub sent: u64,
     /// Bytes of those.
     pub sent_bytes: u64,
-    /// Messages received, good and bad.
+    /// Messages received, good and bad, from this host or another.
     pub received: u64,
     /// Bytes of those.
     pub received_bytes: u64,
     /// Messages of several parts or not UTF-8.
     pub bad_frames: u64,
+    /// Messages that went to a subscriber of this host, or came from a publisher of it, without ZeroMQ.
+    /// A message to three subscribers counts three times.
+    pub delivered_locally: u64,
+    /// Numbered messages that others published and that did not arrive.
+    pub missed: u64,
     /// Received, but the service's mailbox was full.
     pub dropped_mailbox_full: u64,
     /// Not taken for sending: the outbox was full.
@@ -51,6 +59,12 @@ pub struct SocketStats {
     pub outbox_depth: usize,
     /// Most messages that ever waited to be sent.
     pub outbox_high_mark: usize,
+    /// Received messages that wait for the service.
+    pub lane_depth: usize,
+    /// Most received messages that ever waited.
+    pub lane_high_mark: usize,
+    /// Sockets of this host that it is joined with, without a connection.
+    pub joined: usize,
     /// Connections that stand now.
     pub connections: usize,
     /// Connections made since the socket was opened.
@@ -63,7 +77,7 @@ pub struct SocketStats {
     pub healed: u64,
 }
 
-/// Counters of a socket; written by the bus thread, save those of the outbox.
+/// Counters of a socket; written by the bus thread, and by senders of this host.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) sent: AtomicU64,
@@ -71,6 +85,9 @@ pub(super) struct Counters {
     pub(super) received: AtomicU64,
     pub(super) received_bytes: AtomicU64,
     pub(super) bad_frames: AtomicU64,
+    pub(super) delivered_locally: AtomicU64,
+    pub(super) missed: AtomicU64,
+    pub(super) joined: AtomicUsize,
     pub(super) dropped_mailbox_full: AtomicU64,
     pub(super) dropped_too_large: AtomicU64,
     pub(super) dropped_failed: AtomicU64,
@@ -96,11 +113,94 @@ pub(super) struct SocketRecord {
     pub(super) endpoint: OnceLock<String>,
     pub(super) outbox: Outbox,
     pub(super) counters: Counters,
+    /// Where what it receives goes.
+    pub(super) mailbox: Arc<Mailbox>,
+    /// How it reaches subscribers, if it publishes.
+    pub(super) publishing: Publishing,
+    pub(super) lines: Lines,
     /// Set when its service is closed: it takes nothing more.
     pub(super) closing: AtomicBool,
 }
 
+/// What may be logged of a socket just now, by the bus thread or by a sender of this host.
+#[derive(Default)]
+pub(super) struct Lines {
+    pub(super) bad_frames: Mutex<RateLimit>,
+    pub(super) drops: Mutex<RateLimit>,
+    pub(super) missed: Mutex<RateLimit>,
+}
+
+fn allow(limit: &Mutex<RateLimit>) -> Option<u64> {
+    limit.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now())
+}
+
 impl SocketRecord {
+    /// Counts a frame that cannot be read, and says so.
+    pub(super) fn note_bad_frame(&self, error: &FrameError, size: usize, head: &[u8]) {
+        add(&self.counters.bad_frames, 1);
+        if let Some(held_back) = allow(&self.lines.bad_frames) {
+            let topic = topic_hint(head);
+            tracing::warn!(service = self.service, key = self.key, %error, size, topic, held_back, "bad frame ignored");
+        }
+    }
+
+    /// Counts what the service's mailbox had no room for, and says so.
+    pub(super) fn note_dropped(&self, dropped: u64) {
+        add(&self.counters.dropped_mailbox_full, dropped);
+        if let Some(held_back) = allow(&self.lines.drops) {
+            let (service, key) = (&self.service, &self.key);
+            tracing::warn!(
+                service,
+                key,
+                dropped,
+                held_back,
+                "messages dropped: the service does not keep up"
+            );
+        }
+    }
+
+    /// Counts what others published and what did not arrive, and says so.
+    pub(super) fn note_missed(&self, missed: u64) {
+        add(&self.counters.missed, missed);
+        if let Some(held_back) = allow(&self.lines.missed) {
+            let (service, key) = (&self.service, &self.key);
+            tracing::warn!(
+                service,
+                key,
+                missed,
+                held_back,
+                "messages missed: they were dropped on the way"
+            );
+        }
+    }
+
+    /// Counts a message that the transport refused, and says so.
+    pub(super) fn note_failed_send(&self, reason: &str, size: usize) {
+        add(&self.counters.dropped_failed, 1);
+        if let Some(held_back) = allow(&self.lines.drops) {
+            let (service, key) = (&self.service, &self.key);
+            tracing::warn!(
+                service,
+                key,
+                size,
+                reason,
+                held_back,
+                "message dropped: the transport refused it"
+            );
+        }
+    }
+
+    /// Counts what was not sent before the socket was closed, and says so.
+    pub(super) fn note_unsent(&self, unsent: u64) {
+        add(&self.counters.dropped_at_close, unsent);
+        tracing::warn!(
+            service = self.service,
+            key = self.key,
+            unsent,
+            "messages were not sent before the socket was closed"
+        );
+    }
+
     pub(super) fn endpoint(&self) -> String {
         self.endpoint.get().cloned().unwrap_or_else(|| self.plan.endpoint.to_string())
     }
@@ -109,6 +209,7 @@ impl SocketRecord {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
         let outbox = self.outbox.figures();
+        let lane = self.mailbox.lane_stats(self.id);
         SocketStats {
             id: self.id.0,
             service: self.service.clone(),
@@ -121,6 +222,8 @@ impl SocketRecord {
             received: read(&counters.received),
             received_bytes: read(&counters.received_bytes),
             bad_frames: read(&counters.bad_frames),
+            delivered_locally: read(&counters.delivered_locally),
+            missed: read(&counters.missed),
             dropped_mailbox_full: read(&counters.dropped_mailbox_full),
             dropped_outbox_full: outbox.dropped,
             dropped_too_large: read(&counters.dropped_too_large),
@@ -128,6 +231,9 @@ impl SocketRecord {
             dropped_at_close: read(&counters.dropped_at_close),
             outbox_depth: outbox.depth,
             outbox_high_mark: outbox.high_mark,
+            lane_depth: lane.depth,
+            lane_high_mark: lane.high_mark,
+            joined: counters.joined.load(Ordering::Relaxed),
             connections: counters.connections.load(Ordering::Relaxed),
             connected: read(&counters.connected),
             lost: read(&counters.lost),
@@ -254,7 +360,7 @@ impl Outbox {
 }
 
 /// Lets a few log lines through in each window, and counts the others.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RateLimit {
     since: Option<Instant>,
     passed: u32,
@@ -264,10 +370,6 @@ pub(super) struct RateLimit {
 impl RateLimit {
     const WINDOW: Duration = Duration::from_secs(10);
     const LINES: u32 = 5;
-
-    pub(super) const fn new() -> Self {
-        Self { since: None, passed: 0, held_back: 0 }
-    }
 
     /// Whether a line may be written now, and how many were held back before it.
     pub(super) fn allow(&mut self, now: Instant) -> Option<u64> {
@@ -313,7 +415,7 @@ mod tests {
 
     #[test]
     fn five_lines_a_window_then_a_count() {
-        let mut limit = RateLimit::new();
+        let mut limit = RateLimit::default();
         let start = Instant::now();
         for _ in 0..5 {
             assert_eq!(limit.allow(start), Some(0));

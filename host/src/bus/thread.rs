@@ -2,9 +2,12 @@
 //!
 //! One turn: commands, outboxes, closing sockets, then one wait for everything, then what came in.
 //! Each step is bounded (`BATCH` messages a socket), so no socket starves another. Nothing a peer
-//! sends can end the loop.
+//! sends can end the loop. Which sockets have a wire of the transport, and which are joined within
+//! the host, is for `wiring.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+mod wiring;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -12,14 +15,13 @@ use std::time::{Duration, Instant};
 
 use plugin_api::zmq::SocketRole;
 
-use super::active::{Active, BATCH, Phase, receive};
-use super::endpoint::clashes;
+use super::BusShared;
+use super::active::{Active, BATCH, Phase, Wire, receive};
 use super::error::BusError;
-use super::stats::{RateLimit, SocketRecord, add};
+use super::stats::SocketRecord;
 use super::transport::{Interest, Transport};
-use super::{BusShared, ipc, refusal};
 use crate::message::{Envelope, SocketId};
-use crate::service::mailbox::{LanePlan, Mailbox, RoomNotice};
+use crate::service::mailbox::{LanePlan, RoomNotice};
 
 /// How long a closed socket waits for word that its endpoint is free.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -63,7 +65,6 @@ impl Which {
 pub(super) struct Opening {
     pub(super) record: Arc<SocketRecord>,
     pub(super) lane: LanePlan,
-    pub(super) mailbox: Arc<Mailbox>,
     pub(super) reply: SyncSender<Result<(), BusError>>,
 }
 
@@ -78,9 +79,12 @@ pub(super) struct BusThread {
     transport: Box<dyn Transport>,
     commands: Receiver<Command>,
     sockets: BTreeMap<i32, Active>,
+    wires: BTreeMap<i32, Wire>,
     /// Waiting for the endpoint of a socket that is being closed.
     parked: Vec<Opening>,
     closers: Vec<(Which, SyncSender<()>)>,
+    /// When a wire that could not be opened is tried again.
+    rewire_at: Option<Instant>,
     intake: bool,
     ending: Option<Ending>,
     notice: RoomNotice,
@@ -102,6 +106,8 @@ impl BusThread {
             transport,
             commands,
             sockets: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            rewire_at: None,
             parked: Vec::new(),
             closers: Vec::new(),
             intake: true,
@@ -120,23 +126,30 @@ impl BusThread {
             self.obey();
             let more = self.flush();
             self.close_finished(Instant::now());
+            if self.rewire_at.take_if(|at| *at <= Instant::now()).is_some() {
+                self.settle();
+            }
             if self.ending.as_ref().is_some_and(|end| self.may_end(end, Instant::now())) {
                 return self.end();
             }
             interests.clear();
-            interests.extend(self.sockets.values().map(|socket| self.interest(socket)));
+            interests.extend(self.wires.values().map(|wire| self.interest(wire)));
             let timeout = if more { Some(Duration::ZERO) } else { self.next_deadline() };
             self.transport.wait(&interests, shared.waker.fd(), timeout, &mut ready);
             // Before the messages: a connection is known of before what came over it.
             self.note_events();
-            for Interest { id, read, write } in &ready {
-                if let Some(socket) = self.sockets.get_mut(&id.0) {
-                    socket.blocked &= !write;
-                    if *read {
-                        receive(socket, self.transport.as_mut(), &mut self.batch, &self.notice);
-                    }
-                }
+            for interest in &ready {
+                self.take_in(*interest);
             }
+        }
+    }
+
+    fn take_in(&mut self, Interest { id, read, write }: Interest) {
+        let Some(wire) = self.wires.get_mut(&id.0) else { return };
+        wire.blocked &= !write;
+        let user = wire.users.first().filter(|_| read);
+        if let Some(socket) = user.and_then(|user| self.sockets.get_mut(user)) {
+            receive(socket, id, self.transport.as_mut(), &mut self.batch, &self.notice);
         }
     }
 
@@ -146,102 +159,11 @@ impl BusThread {
                 Command::Open(opening) => self.open(opening),
                 Command::Close { which, done } => self.close(which, done),
                 Command::Subscribe { id, add, remove } => self.subscribe(id, &add, &remove),
-                Command::StopIntake => self.intake = false,
+                Command::StopIntake => {
+                    self.intake = false;
+                    self.settle();
+                }
                 Command::Shutdown { deadline, done } => self.begin_end(deadline, done),
-            }
-        }
-    }
-
-    fn open(&mut self, opening: Opening) {
-        let record = &opening.record;
-        let clash = self.sockets.values().find(|other| {
-            let (mine, theirs) = (&record.plan, &other.record.plan);
-            mine.bind && theirs.bind && clashes(&mine.endpoint, &theirs.endpoint)
-        });
-        if self.ending.is_some() {
-            return self.refuse(opening, BusError::new("the host is closing"));
-        }
-        if let Some(other) = clash {
-            if !matches!(other.phase, Phase::Open) {
-                return self.parked.push(opening);
-            }
-            let (other, endpoint) = (&other.record, other.record.endpoint());
-            let error = BusError::new(format!(
-                "{} ({}) has bound {endpoint} already",
-                other.service, other.key
-            ));
-            return self.refuse(
-                opening,
-                error.hint("give one of the two another port or path, or let one of them connect"),
-            );
-        }
-        match self.try_open(record) {
-            Err(error) => self.refuse(opening, error),
-            Ok(endpoint) => self.admit(opening, endpoint),
-        }
-    }
-
-    fn try_open(&mut self, record: &SocketRecord) -> Result<String, BusError> {
-        if let Some(path) = record.plan.endpoint.ipc_path().filter(|_| record.plan.bind) {
-            ipc::prepare(path)?;
-        }
-        self.transport.open(record.id, &record.plan).map_err(|error| refusal(&error, &record.plan))
-    }
-
-    fn admit(&mut self, opening: Opening, endpoint: String) {
-        let Opening { record, lane, mailbox, reply } = opening;
-        if record.plan.bind && !record.plan.endpoint.is_loopback() {
-            tracing::info!(service = record.service, key = record.key, %endpoint, "bound beyond this machine: whoever reaches the port can talk to it");
-        } else {
-            let bind = record.plan.bind;
-            tracing::debug!(service = record.service, key = record.key, %endpoint, bind, "socket open");
-        }
-        let _ = record.endpoint.set(endpoint);
-        self.shared.register(&record);
-        let (id, role) = (record.id, record.plan.role);
-        if matches!(role, SocketRole::Subscriber | SocketRole::Pull) {
-            mailbox.open_lane(id, lane);
-        }
-        let socket = Active {
-            record,
-            kind: lane.kind,
-            mailbox,
-            phase: Phase::Open,
-            collected: VecDeque::new(),
-            blocked: false,
-            bad_frames: RateLimit::new(),
-            drops: RateLimit::new(),
-            peers: RateLimit::new(),
-        };
-        self.sockets.insert(id.0, socket);
-        if reply.try_send(Ok(())).is_err() {
-            // Nobody waits for it any more, so nobody would ever close it.
-            self.drop_socket(id.0, Duration::ZERO);
-        }
-    }
-
-    fn refuse(&self, opening: Opening, error: BusError) {
-        let record = &opening.record;
-        let verb = if record.plan.bind { "bind" } else { "connect to" };
-        let error = error.within(format_args!(
-            "cannot {verb} {} for {} ({})",
-            record.plan.endpoint, record.service, record.key
-        ));
-        let _ = opening.reply.try_send(Err(error));
-    }
-
-    fn subscribe(&mut self, id: SocketId, add: &[String], remove: &[String]) {
-        // First the new ones: a prefix of both is never without its subscription.
-        let changes = add.iter().map(|topic| (topic, true));
-        for (topic, wanted) in changes.chain(remove.iter().map(|topic| (topic, false))) {
-            if let Err(reason) = self.transport.subscribe(id, topic, wanted) {
-                tracing::warn!(
-                    socket = id.0,
-                    topic,
-                    wanted,
-                    reason,
-                    "cannot change a subscription"
-                );
             }
         }
     }
@@ -260,6 +182,7 @@ impl BusThread {
             self.refuse(opening, BusError::new("the service was closed meanwhile"));
         }
         self.closers.push((which, done));
+        self.settle();
     }
 
     fn begin_end(&mut self, deadline: Instant, done: SyncSender<Result<(), BusError>>) {
@@ -274,13 +197,16 @@ impl BusThread {
             self.refuse(opening, BusError::new("the host is closing"));
         }
         self.ending = Some(Ending { flush_until, deadline, done });
+        self.settle();
     }
 
     /// Sends what the outboxes hold; answers whether there is more to send at once.
     fn flush(&mut self) -> bool {
         let mut more = false;
         for socket in self.sockets.values_mut() {
-            more |= socket.flush(self.transport.as_mut());
+            if let Some(wire) = socket.wire.and_then(|wire| self.wires.get_mut(&wire)) {
+                more |= socket.flush(wire, self.transport.as_mut());
+            }
         }
         more
     }
@@ -292,10 +218,21 @@ impl BusThread {
             if let Phase::Flushing(until) = socket.phase
                 && (socket.record.outbox.figures().depth == 0 || now >= until)
             {
-                socket.phase = Phase::Releasing(now + RELEASE_TIMEOUT);
-                if self.transport.release(socket.record.id) {
-                    socket.phase = Phase::Releasing(now);
-                }
+                let free = match socket.wire.and_then(|wire| self.wires.get_mut(&wire)) {
+                    // Others go on with the wire; the last one gives the endpoint up.
+                    Some(wire) if wire.users.len() > 1 => {
+                        wire.users.retain(|user| user != id);
+                        socket.wire = None;
+                        true
+                    }
+                    Some(wire) => {
+                        wire.releasing = true;
+                        self.transport.release(wire.id)
+                    }
+                    None => true,
+                };
+                let wait = if free { Duration::ZERO } else { RELEASE_TIMEOUT };
+                socket.phase = Phase::Releasing(now + wait);
             }
             if matches!(socket.phase, Phase::Releasing(until) if now >= until) {
                 finished.push((*id, socket.linger()));
@@ -309,6 +246,7 @@ impl BusThread {
             for opening in std::mem::take(&mut self.parked) {
                 self.open(opening);
             }
+            self.settle();
         }
         let sockets = &self.sockets;
         self.closers.retain(|(which, done)| {
@@ -324,22 +262,12 @@ impl BusThread {
 
     fn drop_socket(&mut self, id: i32, linger: Duration) {
         let Some(mut socket) = self.sockets.remove(&id) else { return };
-        let record = &socket.record;
+        let record = Arc::clone(&socket.record);
         record.outbox.close();
-        record.outbox.collect(&mut VecDeque::new());
-        let unsent = record.outbox.figures().depth;
-        socket.collected.clear();
-        if unsent > 0 {
-            add(&record.counters.dropped_at_close, unsent as u64);
-            tracing::warn!(
-                service = record.service,
-                key = record.key,
-                unsent,
-                "messages were not sent before the socket was closed"
-            );
-        }
-        self.transport.close(record.id, linger);
-        socket.mailbox.close_lane(record.id);
+        record.publishing.set_routes(Vec::new());
+        socket.drop_unsent();
+        self.unplug(&mut socket, linger);
+        record.mailbox.close_lane(record.id);
         self.shared.forget(record.id);
     }
 
@@ -362,11 +290,15 @@ impl BusThread {
         let _ = end.done.try_send(Ok(()));
     }
 
-    fn interest(&self, socket: &Active) -> Interest {
-        let receives = matches!(socket.record.plan.role, SocketRole::Subscriber | SocketRole::Pull);
-        let open = self.intake && matches!(socket.phase, Phase::Open);
-        let read = receives && open && socket.room(&self.notice).is_some();
-        Interest { id: socket.record.id, read, write: socket.blocked }
+    fn interest(&self, wire: &Wire) -> Interest {
+        let user = wire.users.first().and_then(|user| self.sockets.get(user));
+        let read = user.is_some_and(|socket| {
+            let role = socket.record.plan.role;
+            let receives = matches!(role, SocketRole::Subscriber | SocketRole::Pull);
+            let open = self.intake && matches!(socket.phase, Phase::Open);
+            receives && open && socket.room(&self.notice).is_some()
+        });
+        Interest { id: wire.id, read, write: wire.blocked }
     }
 
     fn next_deadline(&self) -> Option<Duration> {
@@ -374,19 +306,24 @@ impl BusThread {
             Phase::Open => None,
             Phase::Flushing(until) | Phase::Releasing(until) => Some(until),
         });
-        let next = sockets.chain(self.ending.as_ref().map(|end| end.flush_until)).min();
+        let ending = self.ending.as_ref().map(|end| end.flush_until);
+        let next = sockets.chain(ending).chain(self.rewire_at).min();
         next.map(|next| next.saturating_duration_since(Instant::now()))
     }
 
     fn note_events(&mut self) {
-        let sockets = &mut self.sockets;
+        let (sockets, wires) = (&mut self.sockets, &self.wires);
         self.transport.events(&mut |id, event| {
-            if let Some(socket) = sockets.get_mut(&id.0) {
-                socket.note(event);
+            let users = wires.get(&id.0).map_or(&[][..], |wire| &wire.users);
+            for (position, user) in users.iter().enumerate() {
+                if let Some(socket) = sockets.get_mut(user) {
+                    socket.note(&event, position == 0);
+                }
             }
         });
         for socket in self.sockets.values() {
-            let connections = self.transport.connections(socket.record.id);
+            let wire = socket.wire.map(SocketId);
+            let connections = wire.map_or(0, |wire| self.transport.connections(wire));
             socket.record.counters.connections.store(connections, Ordering::Relaxed);
         }
     }
