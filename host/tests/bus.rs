@@ -3,7 +3,9 @@
 //! No test sleeps: a subscription is known to stand when a message published again and again has
 //! arrived, and every other wait is for an event, bounded by `LIMIT`.
 
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +15,8 @@ use exphost::service::mailbox::{Mailbox, MailboxLimits};
 use plugin_api::abi::{EnvelopeKind, SendOutcome};
 use plugin_api::zmq::{SocketRole, SocketSpec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 use zeromq::{
     PubSocket, PullSocket, PushSocket, Socket, SocketRecv, SocketSend, SubSocket, ZmqMessage,
 };
@@ -55,10 +59,17 @@ fn port_of(handle: &BusHandle, socket: SocketId) -> u16 {
     endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
 }
 
-/// A port that nobody listens on at this moment.
+/// A port that nobody listens on. It stays bound, without listening, for as long as the tests run:
+/// whoever listens may bind it all the same, but the system gives it to no connection as its own
+/// end, not even to one that tries to reach it.
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+    static HELD: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    set_socket_reuseaddr(&socket, true).expect("set");
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("bound");
+    let address = SocketAddr::try_from(getsockname(&socket).expect("an address")).expect("of IP");
+    HELD.lock().expect("a lock").push(socket);
+    address.port()
 }
 
 fn wait_readable(mailbox: &Mailbox, limit: Duration) -> bool {
@@ -107,7 +118,8 @@ fn peer<T>(future: impl Future<Output = T>) -> T {
         .build()
         .expect("a runtime");
     let result = runtime.block_on(async { tokio::time::timeout(LIMIT, future).await });
-    runtime.shutdown_background();
+    // What its tasks listen on is free when they are gone.
+    runtime.shutdown_timeout(LIMIT);
     result.expect("the peer took too long")
 }
 
@@ -331,9 +343,9 @@ fn a_full_outbox_is_counted_and_shutdown_with_nobody_listening_is_bounded() {
 fn two_services_cannot_bind_one_port() {
     let bus = bus();
     let handle = bus.handle();
-    let first = open(&handle, "heartbeat", spec(SocketRole::Publisher, true, 0), &mailbox());
-    let port = port_of(&handle, first);
-    // The first got its port from the system, so it is libzmq that notices.
+    let strangers = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = strangers.local_addr().expect("an address").port();
+    // It is none of the host's sockets, so it is libzmq that notices.
     let error = handle.open("core", spec(SocketRole::Publisher, true, port), mailbox());
     let error = error.expect_err("in use");
     let start = format!("cannot bind {LOCAL}:{port} for core (zmq.publisher): ");
