@@ -159,6 +159,8 @@ impl Active {
         match event {
             PeerEvent::Connected { peer } => {
                 add(&counters.connected, 1);
+                let lost = counters.lost.load(Ordering::Relaxed) > 0;
+                add(&counters.reconnects, u64::from(lost && !self.record.plan.bind));
                 tracing::debug!(service, key, peer, "connected");
             }
             PeerEvent::Lost { peer } => {

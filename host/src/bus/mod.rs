@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use plugin_api::abi::SendOutcome;
@@ -41,7 +41,7 @@ use crate::message::SocketId;
 use crate::service::mailbox::{LanePlan, Mailbox, MailboxLimits};
 
 pub use self::error::BusError;
-pub use self::stats::SocketStats;
+pub use self::stats::{SocketStats, Totals};
 
 /// How long [`BusHandle::open`] waits for the bus thread.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -154,6 +154,8 @@ struct BusShared {
     config: BusConfig,
     waker: Waker,
     sockets: RwLock<BTreeMap<SocketId, Arc<SocketRecord>>>,
+    /// What the closed sockets of each service have counted.
+    past: Mutex<BTreeMap<String, Totals>>,
     next_id: AtomicI32,
     closed: AtomicBool,
 }
@@ -165,7 +167,12 @@ impl BusShared {
     }
 
     fn forget(&self, id: SocketId) {
-        self.sockets.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        // Both at once, so that nobody finds it in neither or in both.
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sockets = self.sockets.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(record) = sockets.remove(&id) {
+            past.entry(record.service.clone()).or_default().take_in(&record.stats());
+        }
     }
 
     fn find(&self, id: SocketId) -> Option<Arc<SocketRecord>> {
@@ -204,6 +211,7 @@ impl Bus {
             config,
             waker: Waker::new().map_err(starting)?,
             sockets: RwLock::default(),
+            past: Mutex::default(),
             next_id: AtomicI32::new(1),
             closed: AtomicBool::new(false),
         });
@@ -419,6 +427,18 @@ impl BusHandle {
     pub fn stats(&self) -> Vec<SocketStats> {
         let sockets = self.shared.sockets.read().unwrap_or_else(PoisonError::into_inner);
         sockets.values().map(|record| record.stats()).collect()
+    }
+
+    /// Figures of a service's open sockets, by number, and the sums over all that it has had.
+    #[must_use]
+    pub fn stats_of(&self, service: &str) -> (Vec<SocketStats>, Totals) {
+        let past = self.shared.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let sockets = self.shared.sockets.read().unwrap_or_else(PoisonError::into_inner);
+        let mut totals = past.get(service).copied().unwrap_or_default();
+        let of_it = sockets.values().filter(|record| record.service == service);
+        let stats: Vec<_> = of_it.map(|record| record.stats()).collect();
+        stats.iter().for_each(|stats| totals.take_in(stats));
+        (stats, totals)
     }
 
     fn begin_close(&self, which: Which) -> Receiver<()> {

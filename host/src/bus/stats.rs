@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use plugin_api::stats::{Dropped, SocketStatistics};
 use plugin_api::zmq::SocketRole;
 use serde::Serialize;
 
@@ -71,10 +72,81 @@ pub struct SocketStats {
     pub connected: u64,
     /// Connections lost since.
     pub lost: u64,
+    /// Connections lost and made anew since, if it is this socket that connects.
+    pub reconnects: u64,
     /// Peers turned away since.
     pub refused: u64,
     /// Times that a connection was set up anew because the transport had given it up.
     pub healed: u64,
+}
+
+impl SocketStats {
+    /// What was lost, by cause.
+    #[must_use]
+    pub const fn dropped(&self) -> Dropped {
+        Dropped {
+            mailbox_full: self.dropped_mailbox_full,
+            outbox_full: self.dropped_outbox_full,
+            too_large: self.dropped_too_large,
+            failed: self.dropped_failed,
+            at_close: self.dropped_at_close,
+        }
+    }
+}
+
+/// As a plugin and `status` see them.
+impl From<SocketStats> for SocketStatistics {
+    fn from(stats: SocketStats) -> Self {
+        Self {
+            dropped: stats.dropped(),
+            key: stats.key,
+            endpoint: stats.endpoint,
+            bind: stats.bind,
+            sent: stats.sent,
+            sent_bytes: stats.sent_bytes,
+            received: stats.received,
+            received_bytes: stats.received_bytes,
+            bad_frames: stats.bad_frames,
+            delivered_locally: stats.delivered_locally,
+            missed: stats.missed,
+            queue_depth: (stats.outbox_depth + stats.lane_depth) as u64,
+            // A socket either sends or receives.
+            queue_high_mark: stats.outbox_high_mark.max(stats.lane_high_mark) as u64,
+            connections: stats.connections as u64,
+            joined: stats.joined as u64,
+            reconnects: stats.reconnects,
+            refused: stats.refused,
+        }
+    }
+}
+
+/// Sums over the sockets of a service, also those that are closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Bytes received.
+    pub received_bytes: u64,
+    /// Messages of several parts or not UTF-8.
+    pub bad_frames: u64,
+    /// Messages to or from sockets of this host.
+    pub delivered_locally: u64,
+    /// Numbered messages that did not arrive.
+    pub missed: u64,
+    /// Connections made anew.
+    pub reconnects: u64,
+    /// What was lost.
+    pub dropped: Dropped,
+}
+
+impl Totals {
+    /// Adds the figures of a socket.
+    pub(super) fn take_in(&mut self, stats: &SocketStats) {
+        self.received_bytes += stats.received_bytes;
+        self.bad_frames += stats.bad_frames;
+        self.delivered_locally += stats.delivered_locally;
+        self.missed += stats.missed;
+        self.reconnects += stats.reconnects;
+        self.dropped += stats.dropped();
+    }
 }
 
 /// Counters of a socket; written by the bus thread, and by senders of this host.
@@ -95,6 +167,7 @@ pub(super) struct Counters {
     pub(super) connections: AtomicUsize,
     pub(super) connected: AtomicU64,
     pub(super) lost: AtomicU64,
+    pub(super) reconnects: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) healed: AtomicU64,
 }
@@ -237,6 +310,7 @@ impl SocketRecord {
             connections: counters.connections.load(Ordering::Relaxed),
             connected: read(&counters.connected),
             lost: read(&counters.lost),
+            reconnects: read(&counters.reconnects),
             refused: read(&counters.refused),
             healed: read(&counters.healed),
         }

@@ -126,6 +126,7 @@ fn host(
             orders: inbox,
             workshop: workshop.clone(),
             terms: reload_terms(&prepared, process.mode, &company),
+            display: prepared.settings.stats.display.then_some(prepared.settings.stats.interval),
         };
         let follows_plugins = around.terms.follows_plugins;
         let supervisor = Supervisor::new(launches, around)?;

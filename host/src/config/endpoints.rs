@@ -1,5 +1,6 @@
 //! The ZeroMQ endpoints that services will bind or connect, known before any socket is opened.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use plugin_api::constants::{BIND_ADDRESS, CONNECT_ADDRESS, DEFAULT_PORTS};
@@ -30,7 +31,7 @@ pub struct Endpoint {
 }
 
 /// The sockets of services whose configurations are given with their origins, and what is wrong
-/// with their addresses: two that bind one endpoint, and ports written twice.
+/// with their addresses: two that bind one endpoint and cannot share it, and ports written twice.
 #[must_use]
 pub fn endpoints<'c>(
     configurations: impl IntoIterator<Item = (&'c Value, &'c Origins)>,
@@ -55,6 +56,8 @@ struct Socket<'c> {
     origins: &'c Origins,
     /// The key that decides where it is.
     path: KeyPath,
+    /// Its `socket_options`, each by the one name that all its spellings stand for.
+    options: BTreeMap<String, Value>,
 }
 
 /// A part of a configuration that is a socket.
@@ -127,7 +130,21 @@ fn collect<'c>(
     let key = path.parent().unwrap_or_default().to_string();
     let service = origins.service().to_owned();
     let endpoint = Endpoint { service, key, role: *role, endpoint, bind, file, position };
-    sockets.push(Socket { endpoint, origins, path });
+    sockets.push(Socket {
+        endpoint,
+        origins,
+        path,
+        options: written.map(options_of).unwrap_or_default(),
+    });
+}
+
+fn options_of(section: &Value) -> BTreeMap<String, Value> {
+    let options = section.get("socket_options").and_then(Value::as_object);
+    let one_name = |name: &str| {
+        let upper = name.to_ascii_uppercase();
+        upper.strip_prefix("ZMQ_").map_or(upper.clone(), str::to_owned)
+    };
+    options.into_iter().flatten().map(|(name, value)| (one_name(name), value.clone())).collect()
 }
 
 fn has_port(host: &str) -> bool {
@@ -136,9 +153,20 @@ fn has_port(host: &str) -> bool {
     after_address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
+/// Publishers of one host share an endpoint, if they want the same of it.
+fn share(a: &Endpoint, b: &Endpoint) -> bool {
+    let publishers = [a, b].iter().all(|endpoint| endpoint.role == SocketRole::Publisher);
+    let place = |endpoint: &str| match endpoint.strip_prefix("tcp://0.0.0.0:") {
+        Some(port) => format!("tcp://*:{port}"),
+        None => endpoint.replace("tcp://localhost:", "tcp://127.0.0.1:"),
+    };
+    publishers && place(&a.endpoint) == place(&b.endpoint)
+}
+
 fn clash(a: &Socket<'_>, b: &Socket<'_>) -> bool {
+    let same_options = a.options == b.options;
     let (a, b) = (&a.endpoint, &b.endpoint);
-    if !a.bind || !b.bind {
+    if !a.bind || !b.bind || (share(a, b) && same_options) {
         return false;
     }
     match (tcp(&a.endpoint), tcp(&b.endpoint)) {
@@ -175,11 +203,15 @@ fn two_binds(socket: &Socket<'_>, earlier: &Socket<'_>) -> Problem {
     } else {
         format!("as {} ", other.endpoint)
     };
+    let shares = share(this, other);
+    let how = if shares { " with other socket_options" } else { "" };
     let problem = Problem::error(format!(
-        "`{}` binds {}, which `{}` ({}, {place}) {same}binds already",
+        "`{}` binds {}, which `{}` ({}, {place}) {same}binds already{how}",
         this.service, this.endpoint, other.service, other.key,
     ));
-    let fix = if this.endpoint.starts_with("tcp://") {
+    let fix = if shares {
+        "publishers that share an endpoint share one ZeroMQ socket: write the same socket_options in both"
+    } else if this.endpoint.starts_with("tcp://") {
         "give one of them another port, or let one connect with `bind = false`"
     } else {
         "give one of them another address, or let one connect with `bind = false`"

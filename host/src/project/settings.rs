@@ -26,6 +26,8 @@ pub struct HostSettings {
     pub control: ControlSettings,
     /// How a new build takes the place of a running one.
     pub reload: ReloadSettings,
+    /// What of the services' figures goes to the log.
+    pub stats: StatsSettings,
     /// What services have that do not say otherwise.
     pub defaults: ServiceDefaults,
 }
@@ -114,6 +116,21 @@ impl Default for ReloadSettings {
     }
 }
 
+/// `[stats]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatsSettings {
+    /// Whether each service's figures are logged at regular times.
+    pub display: bool,
+    /// How often.
+    pub interval: Duration,
+}
+
+impl Default for StatsSettings {
+    fn default() -> Self {
+        Self { display: false, interval: Duration::from_secs(60) }
+    }
+}
+
 /// `[defaults]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceDefaults {
@@ -182,6 +199,8 @@ impl HostSettings {
         let socket = value.pointer("/control/socket").and_then(Value::as_str).map(Path::new);
         let plugins_dir = value.get("plugins_dir").and_then(Value::as_str).map(Path::new);
         let (given, usual) = (table("defaults"), ServiceDefaults::default());
+        let (stats, usual_stats) = (table("stats"), StatsSettings::default());
+        let display = stats.get("display").and_then(Value::as_bool);
         Self {
             plugins_dir: plugins_dir.map(|it| beside(it, &["plugins_dir"], origins)),
             log,
@@ -190,6 +209,10 @@ impl HostSettings {
                 socket: socket.map(|it| beside(it, &["control", "socket"], origins)),
             },
             reload: ReloadSettings::of_table(&table("reload")),
+            stats: StatsSettings {
+                display: display.unwrap_or(usual_stats.display),
+                interval: seconds(&stats, "interval").unwrap_or(usual_stats.interval),
+            },
             defaults: ServiceDefaults {
                 start_timeout: seconds(&given, "start_timeout").unwrap_or(usual.start_timeout),
                 stop_timeout: seconds(&given, "stop_timeout").unwrap_or(usual.stop_timeout),
@@ -283,6 +306,10 @@ fn schema() -> Value {
             "rescan": seconds(json!(0.05), 3600, "Seconds between two looks through the folders"),
             "probation": seconds(json!(0), 3600, "Seconds a new build must have run before the old one is let go"),
             "max_kept": whole(1, MANY, "Old builds that may stay mapped"),
+        })),
+        "stats": table(json!({
+            "display": {"type": "boolean"},
+            "interval": seconds(json!(0.1), 86_400, "Seconds between two lines of a service's figures in the log"),
         })),
         "defaults": table(json!({
             "start_timeout": timeout_schema("Seconds a service may take to start"),

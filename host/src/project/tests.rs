@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::settings::{BusSettings, ControlSettings, LogFormat, ReloadSettings};
+use super::settings::{BusSettings, ControlSettings, LogFormat, ReloadSettings, StatsSettings};
 use super::*;
 
 /// A folder of projects with these files; a name that ends in `/` is a folder.
@@ -269,7 +269,7 @@ fn mistakes_in_the_hosts_file_are_told_all_at_once() {
         &told(&directory, &read(&directory, "p", &[]).problems),
         &[
             "projects/p/exphost.toml:10:2: error: http: [http] is not available in this version of exphost\n  hint: remove the table",
-            "projects/p/exphost.toml:1:1: error: plugin_dir: unknown key `plugin_dir`\n  hint: did you mean `plugins_dir`? Known keys: bus, control, defaults, log, plugins_dir, reload",
+            "projects/p/exphost.toml:1:1: error: plugin_dir: unknown key `plugin_dir`\n  hint: did you mean `plugins_dir`? Known keys: bus, control, defaults, log, plugins_dir, reload, stats",
             "projects/p/exphost.toml:3:9: error: log.level: must be `TRACE`, `DEBUG`, `INFO`, `WARN`, `WARNING`, `ERROR` or `CRITICAL`, is `loud`",
             "projects/p/exphost.toml:4:10: error: log.format: must be `text` or `json`, is `xml`",
             "projects/p/exphost.toml:6:14: error: bus.io_threads: must be at least 1, is 0\n  hint: use 1 to 64 (Threads of ZeroMQ itself)",
@@ -294,7 +294,7 @@ fn reloading_and_the_control_socket_are_set_in_the_hosts_file() {
         (
             "p/exphost.toml",
             "[reload]\nwatch = true\nsettle = 1\nrescan = 2.5\nprobation = 0\nmax_kept = 3\n\
-             [control]\nsocket = \"../run/p.sock\"\n",
+             [control]\nsocket = \"../run/p.sock\"\n[stats]\ndisplay = true\ninterval = 2.5\n",
         ),
         ("p/v/exphost.toml", "[reload]\nwatch = false\n[control]\nsocket = \"/run/v.sock\"\n"),
         ("empty/", ""),
@@ -319,6 +319,11 @@ fn reloading_and_the_control_socket_are_set_in_the_hosts_file() {
     let variant = settings("p/v");
     assert_eq!(variant.reload, ReloadSettings { watch: Some(false), ..given });
     assert_eq!(variant.control, ControlSettings { socket: Some("/run/v.sock".into()) });
+
+    let stats = StatsSettings { display: true, interval: Duration::from_millis(2500) };
+    assert_eq!((plain.stats, variant.stats), (stats, stats));
+    let usual = settings("empty").stats;
+    assert_eq!(usual, StatsSettings { display: false, interval: Duration::from_secs(60) });
 
     let usual = settings("empty").reload;
     assert_eq!((usual.watch, usual.max_kept), (None, 200));

@@ -9,6 +9,8 @@ use plugin_api::abi::Counter;
 pub struct Counters {
     /// Messages handed to the bus.
     pub sent: AtomicU64,
+    /// Bytes of those, with their topics.
+    pub sent_bytes: AtomicU64,
     /// Messages that could not be handed to the bus because its queue was full.
     pub send_dropped: AtomicU64,
     /// Messages whose handler returned normally.

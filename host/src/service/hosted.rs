@@ -107,20 +107,26 @@ impl Hosted {
     pub fn count_up(&self) -> Statistics {
         let mailbox = self.mailbox.stats();
         let (errors, panics) = self.health.counts();
-        let sockets = self.bus.stats();
-        let sockets = sockets.iter().filter(|socket| socket.service == self.name);
-        let bad_frames: u64 = sockets.map(|socket| socket.bad_frames).sum();
+        let (sockets, totals) = self.bus.stats_of(&self.name);
         Statistics {
             messages_sent: value(&self.counters.sent),
             messages_received: mailbox.accepted + mailbox.dropped,
             handled: value(&self.counters.handled),
             unhandled: value(&self.counters.unhandled),
-            bad_frames: bad_frames + value(&self.counters.bad_payloads),
+            bad_frames: totals.bad_frames + value(&self.counters.bad_payloads),
             handler_errors: value(&self.counters.handler_errors),
             dropped: mailbox.dropped + value(&self.counters.send_dropped),
             queue_depth: mailbox.depth as u64,
             errors,
             panics,
+            bytes_sent: value(&self.counters.sent_bytes),
+            bytes_received: totals.received_bytes,
+            queue_high_mark: mailbox.high_mark as u64,
+            delivered_locally: totals.delivered_locally,
+            missed: totals.missed,
+            reconnects: totals.reconnects,
+            dropped_by: totals.dropped,
+            sockets: sockets.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -224,7 +230,13 @@ impl ServiceHost for Hosted {
     fn send(&self, socket: SocketId, topic: &str, payload: &[u8]) -> SendOutcome {
         let outcome = self.bus.send(socket, topic, payload);
         match outcome {
-            SendOutcome::Queued => self.counters.sent.fetch_add(1, Ordering::Relaxed),
+            SendOutcome::Queued => {
+                // As a topic stands in a frame: with a space behind it, or not at all.
+                let head = if topic.is_empty() { 0 } else { topic.len() + 1 };
+                let bytes = (head + payload.len()) as u64;
+                self.counters.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.counters.sent.fetch_add(1, Ordering::Relaxed)
+            }
             SendOutcome::Full => self.counters.send_dropped.fetch_add(1, Ordering::Relaxed),
             SendOutcome::NoSocket | SendOutcome::Closed | SendOutcome::TooLarge => 0,
         };

@@ -214,6 +214,7 @@ impl Supervised {
             messages_received: counted.messages_received,
             dropped: counted.dropped,
             queue_depth: counted.queue_depth,
+            statistics: counted,
             pending: self.pending.clone(),
             file_missing: self.file_missing,
             reloading: self.transaction.as_ref().map(|it| it.doing().to_owned()),

@@ -3,6 +3,7 @@
 //! waits: what takes time runs on a thread of its own and comes back as an event.
 
 mod carry_out;
+mod display;
 pub mod orders;
 pub mod plan;
 mod reload;
@@ -20,6 +21,7 @@ use plugin_api::state::ServiceState;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::display::Display;
 use self::orders::Order;
 use self::plan::Start;
 pub use self::supervised::Launch;
@@ -112,6 +114,8 @@ pub struct Surroundings {
     pub workshop: Workshop,
     /// How reloads are done.
     pub terms: ReloadTerms,
+    /// How often the services' figures go to the log; never if it is not given.
+    pub display: Option<Duration>,
 }
 
 /// The project's services under supervision.
@@ -127,6 +131,7 @@ pub struct Supervisor {
     jobs: u64,
     /// Old generations that are being unloaded just now.
     burials: usize,
+    display: Option<Display>,
     /// What was said last of them, so that it is said once.
     host_changes: HostChanges,
     /// Since when the host stops.
@@ -152,12 +157,14 @@ impl Supervisor {
             Ok(Supervised::new(launch, Arc::new(hosted)))
         };
         let services = launches.into_iter().map(supervise).collect::<std::io::Result<Vec<_>>>()?;
+        let began = Instant::now();
         Ok(Self {
             services,
+            display: around.display.map(|interval| Display::new(interval, began)),
             around,
             events,
             report,
-            began: Instant::now(),
+            began,
             jobs: 0,
             burials: 0,
             host_changes: HostChanges::default(),
@@ -178,7 +185,8 @@ impl Supervisor {
     }
 
     async fn next_event(&mut self) -> Event {
-        let deadline = self.services.iter().filter_map(Supervised::deadline).min();
+        let deadlines = self.services.iter().filter_map(Supervised::deadline);
+        let deadline = deadlines.chain(self.display.as_ref().map(Display::due)).min();
         let overdue = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -213,7 +221,10 @@ impl Supervisor {
             Event::News(job, news) => self.on_news(job, news),
             Event::HostChanges(changes) => self.on_host_changes(changes),
             Event::Buried(burial) => self.on_buried(burial),
-            Event::Overdue => self.on_overdue(Instant::now()),
+            Event::Overdue => {
+                self.on_overdue(Instant::now());
+                self.display_statistics(Instant::now());
+            }
         }
         if self.stopping.is_some() {
             self.stop_what_can();
@@ -315,6 +326,15 @@ impl Supervisor {
         }
         if self.stopping.is_none() {
             self.start_what_can();
+        }
+    }
+
+    fn display_statistics(&mut self, now: Instant) {
+        let Some(display) = &mut self.display else { return };
+        if now >= display.due() {
+            let living = self.services.iter().filter(|service| !service.is_over());
+            let counted = living.map(|it| (it.name.clone(), it.hosted.count_up()));
+            display.lines(now, self.began, counted).iter().for_each(display::Line::log);
         }
     }
 

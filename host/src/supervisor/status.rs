@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use plugin_api::state::HealthStatus;
+use plugin_api::stats::Statistics;
 use serde::{Deserialize, Serialize};
 
 /// The host and its services.
@@ -54,6 +55,9 @@ pub struct ServiceStatus {
     pub dropped: u64,
     /// Messages that wait.
     pub queue_depth: u64,
+    /// All that is counted, by socket too; a host of an older version does not tell.
+    #[serde(default)]
+    pub statistics: Statistics,
     /// The newer build that was refused; null when there is none.
     pub pending: Option<Pending>,
     /// Whether its plugin file is gone; what was loaded from it runs on.

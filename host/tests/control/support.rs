@@ -274,6 +274,7 @@ fn service(name: &str) -> ServiceStatus {
         messages_received: 3_456,
         dropped: 0,
         queue_depth: 2,
+        statistics: plugin_api::stats::Statistics::default(),
         pending: None,
         file_missing: false,
         reloading: None,

@@ -108,8 +108,8 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
     check(
         "[zmq.publisher]\nprot = 10\n[zmq.subscriber]\nqqq = 1\n",
         &[
-            "core.toml:2:1: error: zmq.publisher.prot: unknown key `prot`\n  hint: did you mean `port`? Known keys: address, bind, default_topic, port, socket_options",
-            "core.toml:4:1: error: zmq.subscriber.qqq: unknown key `qqq`\n  hint: known keys: address, bind, port, socket_options, topics",
+            "core.toml:2:1: error: zmq.publisher.prot: unknown key `prot`\n  hint: did you mean `port`? Known keys: address, bind, default_topic, max_queue_size, numbered, port, socket_options",
+            "core.toml:4:1: error: zmq.subscriber.qqq: unknown key `qqq`\n  hint: known keys: address, bind, max_queue_size, port, socket_options, topics, when_full",
         ],
     );
     check(

@@ -72,13 +72,36 @@ fn check_pair(a: &str, b: &str, expected: &[&str]) {
 }
 
 #[test]
+fn publishers_may_share_an_endpoint() {
+    let publisher = |rest: &str| format!("zmq.publisher = {{port = 5555, {rest}}}");
+    let with = |address: &str| publisher(&format!("address = \"{address}\""));
+    check_pair("zmq.publisher.port = 5555\n", "zmq.publisher.port = 5555\n", &[]);
+    check_pair(&with("tcp://*"), &with("tcp://0.0.0.0"), &[]);
+    check_pair(&with("tcp://localhost"), &with("tcp://127.0.0.1"), &[]);
+    check_pair(&with("ipc:///run/x"), &with("ipc:///run/x"), &[]);
+    check_pair(
+        &publisher("socket_options = {SNDHWM = 5, ZMQ_LINGER = 1}"),
+        &publisher("max_queue_size = 7, socket_options = {linger = 1, sndhwm = 5}"),
+        &[],
+    );
+    check_pair(
+        &publisher("socket_options = {SNDHWM = 5}"),
+        &publisher("socket_options = {SNDHWM = 6}"),
+        &[
+            "b.toml:1:25: error: zmq.publisher.port: `b` binds tcp://*:5555, which `a` (zmq.publisher, a.toml:1:25) binds already with other socket_options\n  hint: publishers that share an endpoint share one ZeroMQ socket: write the same socket_options in both",
+        ],
+    );
+}
+
+#[test]
 fn two_services_may_not_bind_one_endpoint() {
     let port = "zmq.publisher.port = 5555\n";
+    let pull = "zmq.pull.port = 5555\n";
     check_pair(
-        port,
-        port,
+        pull,
+        pull,
         &[
-            "b.toml:1:22: error: zmq.publisher.port: `b` binds tcp://*:5555, which `a` (zmq.publisher, a.toml:1:22) binds already\n  hint: give one of them another port, or let one connect with `bind = false`",
+            "b.toml:1:17: error: zmq.pull.port: `b` binds tcp://*:5555, which `a` (zmq.pull, a.toml:1:17) binds already\n  hint: give one of them another port, or let one connect with `bind = false`",
         ],
     );
     check_pair(
@@ -91,9 +114,9 @@ fn two_services_may_not_bind_one_endpoint() {
     let ipc = "[zmq.publisher]\naddress = \"ipc:///run/x\"\nport = 1\n";
     check_pair(
         ipc,
-        ipc,
+        "[zmq.subscriber]\naddress = \"ipc:///run/x\"\nbind = true\n",
         &[
-            "b.toml:2:11: error: zmq.publisher.address: `b` binds ipc:///run/x, which `a` (zmq.publisher, a.toml:2:11) binds already\n  hint: give one of them another address, or let one connect with `bind = false`",
+            "b.toml:2:11: error: zmq.subscriber.address: `b` binds ipc:///run/x, which `a` (zmq.publisher, a.toml:2:11) binds already\n  hint: give one of them another address, or let one connect with `bind = false`",
         ],
     );
     check_pair(port, "zmq.subscriber.port = 5555", &[]);
@@ -102,10 +125,10 @@ fn two_services_may_not_bind_one_endpoint() {
     let other = |host: &str| format!("zmq.publisher = {{port = 5555, address = \"tcp://{host}\"}}");
     check_pair(&other("10.0.0.1"), &other("10.0.0.2"), &[]);
     check_pair(
-        &other("localhost"),
+        &other("*"),
         &other("127.0.0.1"),
         &[
-            "b.toml:1:25: error: zmq.publisher.port: `b` binds tcp://127.0.0.1:5555, which `a` (zmq.publisher, a.toml:1:25) as tcp://localhost:5555 binds already\n  hint: give one of them another port, or let one connect with `bind = false`",
+            "b.toml:1:25: error: zmq.publisher.port: `b` binds tcp://127.0.0.1:5555, which `a` (zmq.publisher, a.toml:1:25) as tcp://*:5555 binds already\n  hint: give one of them another port, or let one connect with `bind = false`",
         ],
     );
     check_pair(

@@ -220,6 +220,7 @@ fn status() -> Status {
         messages_received: 0,
         dropped: 0,
         queue_depth: 0,
+        statistics: plugin_api::stats::Statistics::default(),
         pending: None,
         file_missing: false,
         reloading: None,
