@@ -70,7 +70,7 @@ where
 ///
 /// impl Lamp {
 ///     async fn on_status(&mut self, _: &Context, message: Message) -> Result<()> {
-///         tracing::debug!(status = %message.json::<Value>()?, "somebody's status");
+///         self.lit = message.json::<Value>()?["ok"] == true;
 ///         Ok(())
 ///     }
 ///     async fn on_update(&mut self, _: &Context, update: SpaceTimeUpdate) -> Result<()> {

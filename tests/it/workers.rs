@@ -6,7 +6,6 @@ use crate::harness::free_port;
 use crate::harness::host::Host;
 use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
-use crate::harness::python::{Peer, is_there};
 use crate::sockets::{publisher, subscriber};
 
 /// Where tasks go out and results come in.
@@ -21,10 +20,10 @@ impl Ports {
         Self { tasks: free_port(), results: free_port() }
     }
 
-    /// A worker's ends.
+    /// A worker's ends; what is added is about the one that takes tasks.
     fn worker(self) -> String {
         let Self { tasks, results } = self;
-        format!("[zmq.pull]\nport = {tasks}\n[zmq.push]\nport = {results}\n")
+        format!("[zmq.push]\nport = {results}\n[zmq.pull]\nport = {tasks}\n")
     }
 
     /// A controller's ends of one worker.
@@ -103,23 +102,24 @@ fn the_links_of_a_controller_are_kept_apart() {
     assert_eq!(directed.host.stop().0, Some(0));
 }
 
-#[test]
-fn the_next_instance_does_what_the_one_before_did_not_finish() {
+/// Has a worker with three tasks in hand and 17 before it give way to an instance with `more` about the
+/// socket by which tasks come.
+fn hand_over(more: &str) {
     let ports = Ports::free();
-    let busy = |work_time: u32| {
+    let busy = |work_time: u32, more: &str| {
         let zmq = "[zmq]\nmax_concurrent_tasks = 3\nwork_timeout = 9999.0\n";
         let directive = "[exphost]\nplugin = \"fixture-worker\"\nstop_timeout = 1\n";
         let sockets = ports.worker();
-        format!("work_time = {work_time}\nlog_tasks = true\n{zmq}{sockets}{directive}")
+        format!("work_time = {work_time}\nlog_tasks = true\n{zmq}{sockets}{more}{directive}")
     };
     let mut directed = Directed::start(&ports.link("image"), |project| {
-        project.plugin("fixture-worker").config("busy", busy(9000))
+        project.plugin("fixture-worker").config("busy", busy(9000, ""))
     });
     directed.push(20);
     for n in 0..3 {
         directed.host.wait_for_log(&["busy", "task begun", &format!("n={n}")]);
     }
-    std::fs::write(directed.host.project().config_path("busy"), busy(0))
+    std::fs::write(directed.host.project().config_path("busy"), busy(0, more))
         .expect("the project can be written");
     let (code, reports) = directed.host.project().json_lines(&["reload", "busy"]);
     assert_eq!(code, 0, "{reports:#?}");
@@ -134,6 +134,16 @@ fn the_next_instance_does_what_the_one_before_did_not_finish() {
     let begun = log.lines().filter_map(|line| line.split_once("task begun n=")).map(|it| it.1);
     let begun: Vec<u32> = begun.map(|n| n.trim().parse().expect("a number")).collect();
     assert_eq!(begun, [0, 1, 2].into_iter().chain(0..20).collect::<Vec<_>>(), "{log}");
+}
+
+#[test]
+fn the_next_instance_does_what_the_one_before_did_not_finish() {
+    hand_over("");
+}
+
+#[test]
+fn the_next_instance_does_it_also_where_its_sockets_are_others() {
+    hand_over("max_queue_size = 100\n");
 }
 
 #[test]
@@ -159,33 +169,4 @@ fn two_workers_in_one_place_are_a_mistake_that_names_both() {
     assert!(text.contains("zmq.workers.image.push"), "{text}");
     assert!(text.contains("zmq.workers.video.push"), "{text}");
     assert!(!text.contains("at line"), "a place in no file of anybody's: {text}");
-}
-
-#[test]
-fn a_python_worker_does_the_tasks_of_a_controller_here() {
-    if !is_there("a_python_worker_does_the_tasks_of_a_controller_here") {
-        return;
-    }
-    let ports = Ports::free();
-    let mut directed = Directed::start(&ports.link("image"), |project| project);
-    let arguments = [ports.tasks, ports.results].map(|port| port.to_string());
-    let _worker = Peer::start("worker.py", &[&arguments[0], &arguments[1]]);
-    directed.push(3000);
-    let summary = directed.complete(3000);
-    assert_eq!((&summary["results"], &summary["duplicates"]), (&json!(3000), &json!(0)));
-    assert_eq!(directed.host.stop().0, Some(0));
-}
-
-#[test]
-fn a_worker_here_does_the_tasks_of_a_python_controller() {
-    if !is_there("a_worker_here_does_the_tasks_of_a_python_controller") {
-        return;
-    }
-    let mut controller = Peer::start("controller.py", &["3000"]);
-    let ports = controller.next();
-    let port = |end: &str| u16::try_from(ports[end].as_u64().expect("a port")).expect("a port");
-    let ports = Ports { tasks: port("push"), results: port("pull") };
-    let mut host = Project::new().service("busy", "fixture-worker", ports.worker()).start();
-    assert_eq!(controller.next(), json!({"results": 3000, "distinct": 3000}));
-    assert_eq!(host.stop().0, Some(0));
 }

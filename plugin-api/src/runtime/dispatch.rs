@@ -43,12 +43,12 @@ pub(super) async fn dispatch<S: Service>(
     match kind {
         Some(EnvelopeKind::Message) => on_message(ctx, service, handlers, message).await,
         Some(EnvelopeKind::Task) => match intake(ctx, socket) {
-            Some(intake) => on_task(ctx, service, &intake, message).await,
-            None => nobody(ctx, &message, "a task came by a socket that is no worker's"),
+            Some(intake) => on_task(ctx, service, &intake, socket, message).await,
+            None => nobody(ctx, &message, "a task came, and the service has no worker"),
         },
         Some(EnvelopeKind::Result) => match result_of {
             Some(link) => on_result(ctx, service, &link, message).await,
-            None => nobody(ctx, &message, "a result came by a socket that is no controller's"),
+            None => nobody(ctx, &message, "a result came, and of which worker is not known"),
         },
         _ => nobody(ctx, &message, "a message came of a kind that this plugin-api does not know"),
     }
@@ -71,9 +71,10 @@ async fn on_task<S: Service>(
     ctx: &Context,
     service: &mut S,
     intake: &Rc<Intake>,
+    socket: i32,
     message: Message,
 ) -> Result<()> {
-    let task = intake.take(ctx, message);
+    let task = intake.take(ctx, socket, message);
     let in_hand = InHand::by_handler(&task);
     let work = limited(&in_hand, guarded(service.on_task(ctx, task)));
     let result = tokio::select! {
@@ -137,18 +138,32 @@ fn nobody(ctx: &Context, message: &Message, why: &'static str) -> Result<()> {
     Ok(())
 }
 
+/// The worker whose task came by a socket. What an instance before this one left, which had another
+/// socket by another configuration, is the present worker's.
 fn intake(ctx: &Context, socket: i32) -> Option<Rc<Intake>> {
-    match ctx.shared().sources.borrow().get(&socket)? {
+    let sources = ctx.shared().sources.borrow();
+    let of = |source: &Source| match source {
         Source::Tasks(intake) => Some(Rc::clone(intake)),
         Source::Results(_) => None,
+    };
+    match sources.get(&socket) {
+        Some(source) => of(source),
+        None => sources.values().find_map(of),
     }
 }
 
+/// The worker whose result came by a socket; likewise, if there is only one.
 fn link(ctx: &Context, socket: i32) -> Option<Rc<Link>> {
-    match ctx.shared().sources.borrow().get(&socket)? {
+    let sources = ctx.shared().sources.borrow();
+    let of = |source: &Source| match source {
         Source::Results(link) => Some(Rc::clone(link)),
         Source::Tasks(_) => None,
+    };
+    if let Some(source) = sources.get(&socket) {
+        return of(source);
     }
+    let mut links = sources.values().filter_map(of);
+    links.next().filter(|_| links.next().is_none())
 }
 
 /// Counts a message that came to nothing, and warns of it now and then.

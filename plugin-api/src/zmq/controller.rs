@@ -69,7 +69,8 @@ impl Link {
     }
 
     pub(crate) fn result_came(&self, ctx: &Context) {
-        self.results.set(self.results.get() + 1);
+        // What an instance before this one asked for is not to stand for what this one does.
+        self.results.set(self.pushed.get().min(self.results.get() + 1));
         self.heard(ctx, "results come again");
     }
 
@@ -294,8 +295,9 @@ impl Controller {
         self.open.iter().flat_map(|open| open.workers.keys()).map(String::as_str)
     }
 
-    /// How many tasks were pushed to a worker and have no result yet; a task that was lost counts for
-    /// ever, or until [`forget_outstanding`](Self::forget_outstanding). 0 for an unknown worker.
+    /// How many tasks this instance pushed to a worker that have no result yet; a task that was lost
+    /// counts for ever, or until [`forget_outstanding`](Self::forget_outstanding). 0 for an unknown
+    /// worker.
     #[must_use]
     pub fn outstanding(&self, worker: &str) -> u64 {
         self.worker(worker).map_or(0, |(_, worker)| worker.link.outstanding())

@@ -4,7 +4,7 @@
 //! whether that came to its end. In between, as in a field of the service, it decides by the moment at
 //! which it is dropped: see `Work::cut_off`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
@@ -17,29 +17,38 @@ use crate::runtime;
 
 /// Where a worker's tasks come in, and how many of them are out of it.
 pub(crate) struct Intake {
-    /// The number of the PULL socket.
-    pub(crate) socket: i32,
+    /// The numbers of the PULL sockets: the worker's own, and those that earlier instances had, from
+    /// which tasks are left.
+    sockets: RefCell<Vec<i32>>,
     limit: u32,
-    pub(crate) timeout: Duration,
+    timeout: Duration,
     out: Cell<u32>,
     taken: Cell<u64>,
 }
 
 impl Intake {
-    pub(super) const fn new(socket: i32, limit: u32, timeout: Duration) -> Self {
-        Self { socket, limit, timeout, out: Cell::new(0), taken: Cell::new(0) }
+    pub(super) fn new(socket: i32, limit: u32, timeout: Duration) -> Self {
+        let sockets = RefCell::new(vec![socket]);
+        Self { sockets, limit, timeout, out: Cell::new(0), taken: Cell::new(0) }
     }
 
     /// Takes a message as a task; with the last permit, the next ones wait in the host.
-    pub(crate) fn take(self: &Rc<Self>, ctx: &Context, message: Message) -> Task {
+    pub(crate) fn take(self: &Rc<Self>, ctx: &Context, socket: i32, message: Message) -> Task {
         self.taken.set(self.taken.get() + 1);
         self.out.set(self.out.get() + 1);
+        let mut sockets = self.sockets.borrow_mut();
+        if !sockets.contains(&socket) {
+            sockets.push(socket);
+        }
         if self.out.get() >= self.limit {
-            ctx.shared().held.borrow_mut().push(self.socket);
+            let mut held = ctx.shared().held.borrow_mut();
+            held.retain(|held| !sockets.contains(held));
+            held.extend(&*sockets);
         }
         Task(Rc::new(Ticket {
             ctx: ctx.clone(),
             intake: Rc::clone(self),
+            socket,
             message,
             number: self.taken.get(),
             holder: Cell::new(Holder::Service),
@@ -50,7 +59,8 @@ impl Intake {
     fn put_back_permit(&self, ctx: &Context) {
         let shared = ctx.shared();
         if self.out.get() == self.limit {
-            shared.held.borrow_mut().retain(|socket| *socket != self.socket);
+            let sockets = self.sockets.borrow();
+            shared.held.borrow_mut().retain(|held| !sockets.contains(held));
             shared.arrivals.notify_one();
         }
         self.out.set(self.out.get() - 1);
@@ -70,6 +80,8 @@ pub struct Task(Rc<Ticket>);
 struct Ticket {
     ctx: Context,
     intake: Rc<Intake>,
+    /// By which it came.
+    socket: i32,
     message: Message,
     number: u64,
     holder: Cell<Holder>,
@@ -150,7 +162,7 @@ impl fmt::Debug for Task {
 impl Ticket {
     fn leave_unfinished(&self) {
         let left = runtime::Unfinished {
-            socket: self.intake.socket,
+            socket: self.socket,
             number: self.number,
             message: self.message.clone(),
         };
