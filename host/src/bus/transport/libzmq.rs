@@ -19,16 +19,10 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use zmq2::{Context, DONTWAIT, Message, POLLIN, POLLOUT, PollItem, Socket, SocketEvent};
 
 use self::lend::send;
-use super::{Interest, OpenError, PeerEvent, Received, Sent, SocketPlan, Transport};
+use super::{COPY_UP_TO, Interest, OpenError, PeerEvent, Received, Sent, SocketPlan, Transport};
 use crate::bus::endpoint::Endpoint;
 use crate::bus::options::SocketOption;
 use crate::message::SocketId;
-
-/// A frame up to this size is copied out of libzmq's memory. libzmq receives into shared buffers of
-/// 8 KiB that live as long as any message in them: without the copy, a slow service that keeps a
-/// few hundred bytes would hold 8 KiB each, and the mailbox's bound by bytes would be a lie. Below
-/// this size the copy also costs no more than the counted reference it saves, in both directions.
-const COPY_UP_TO: usize = 4096;
 
 /// After a disconnect libzmq announces its next attempt at once. When it has not for so long, it
 /// never will (libzmq issue 4196), and the connection is set up anew.
