@@ -238,8 +238,9 @@ pub trait Transport {
     /// How many connections a socket has.
     fn connections(&self, id: SocketId) -> usize;
 
-    /// Gives up a bound endpoint so that another socket can bind it; what was sent still goes out.
-    /// Answers whether it is free already; otherwise [`PeerEvent::Released`] follows.
+    /// Gives up a bound endpoint so that another socket can bind it; what was sent still goes out,
+    /// for as long as the socket's own LINGER. Nothing more can be sent. Answers whether it is free
+    /// already; otherwise [`PeerEvent::Released`] follows.
     fn release(&mut self, id: SocketId) -> bool;
 
     /// Closes a socket; what was sent may go out in the background for `linger`.
