@@ -32,6 +32,7 @@ pub(crate) const LIMITS: &[(&str, &str)] = &[
 static ALONE: RwLock<()> = RwLock::new(());
 
 /// Runs a case on a transport, or what shows its limit.
+#[expect(clippy::print_stdout, reason = "who reads the tests' output is told what was left out")]
 fn run(kind: TransportKind, name: &str, case: fn(TransportKind)) {
     let counts = name == "a_hundred_sockets_leave_nothing_behind";
     let _among_others = (!counts).then(|| ALONE.read().unwrap_or_else(PoisonError::into_inner));
