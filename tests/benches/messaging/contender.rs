@@ -12,6 +12,7 @@ use crate::harness::python::{self, Peer};
 use crate::link::Link;
 use crate::peer;
 use crate::report::Row;
+use crate::worker::Controller;
 
 /// A name, and what is needed for a round of it.
 pub(crate) struct Contender<T> {
@@ -164,6 +165,26 @@ pub(crate) fn pairs(options: &Options) -> Vec<Contender<Link>> {
             link.connect(out, 1);
             link.wait_until_they_race();
             Contender { name, end: link, process }
+        })
+        .collect()
+}
+
+/// Everybody with one worker, which takes tasks from the bench and pushes results to it.
+pub(crate) fn workers(options: &Options) -> Vec<Contender<Controller>> {
+    let ours = std::iter::once("exphost").filter(|name| options.wants(name));
+    ours.chain(libraries(options))
+        .map(|name| {
+            let controller = Controller::bind();
+            let (tasks, results) = controller.ports();
+            let process = if name == "exphost" {
+                let toml =
+                    socket("worker.pull", tasks, false) + &socket("worker.push", results, false);
+                start(Project::new().service("bench", "fixture-bench", toml), &["bench"])
+            } else {
+                Process::peer(name, "worker", &[tasks, results])
+            };
+            controller.wait_until_answered();
+            Contender { name, end: controller, process }
         })
         .collect()
 }

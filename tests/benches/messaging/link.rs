@@ -9,7 +9,7 @@ use crate::contender::Round;
 use crate::harness;
 
 /// How long a contender may be silent.
-const PATIENCE_MS: i32 = 30_000;
+pub(crate) const PATIENCE_MS: i32 = 30_000;
 /// How long an answer may take that tells whether somebody listens yet.
 const ASK_MS: i32 = 100;
 /// So many messages may be under way at most: below what the host keeps for a socket on either way.
@@ -34,11 +34,18 @@ pub(crate) fn bound(socket: &Socket) -> u16 {
     port.expect("a TCP endpoint ends in its port")
 }
 
-/// A frame of a topic that is `size` bytes long as a whole.
-pub(crate) fn frame(topic: &str, size: usize) -> Vec<u8> {
-    let (head, tail) = (format!("{topic} {{\"n\":0,\"pad\":\""), "\"}");
+/// A payload of so many bytes.
+pub(crate) fn payload(size: usize) -> Vec<u8> {
+    let (head, tail) = ("{\"n\":0,\"pad\":\"", "\"}");
     let padding = "x".repeat(size.saturating_sub(head.len() + tail.len()));
     format!("{head}{padding}{tail}").into_bytes()
+}
+
+/// A frame of a topic that is `size` bytes long as a whole.
+pub(crate) fn frame(topic: &str, size: usize) -> Vec<u8> {
+    let head = format!("{topic} ").into_bytes();
+    let payload = payload(size.saturating_sub(head.len()));
+    [head, payload].concat()
 }
 
 /// A publisher to the contender, and subscribers of it.
