@@ -7,6 +7,7 @@
 //! cargo bench -p exphost-tests --bench messaging -- --quick          # shorter and fewer rounds
 //! cargo bench -p exphost-tests --bench messaging -- receive worker   # some of the scenarios
 //! cargo bench -p exphost-tests --bench messaging -- --only exphost   # some of the contenders
+//! cargo bench -p exphost-tests --bench messaging -- --sizes 100,4096 # frames of other sizes, in bytes
 //! ```
 //!
 //! Every contender is a process of its own and does what the host's service does, but for one thing: it
@@ -42,6 +43,7 @@ struct Options {
     round: Duration,
     scenarios: Vec<String>,
     only: Vec<String>,
+    sizes: Vec<usize>,
 }
 
 impl Options {
@@ -52,6 +54,7 @@ impl Options {
             round: Duration::from_millis(500),
             scenarios: Vec::new(),
             only: Vec::new(),
+            sizes: vec![100, 1 << 10, 64 << 10, 1 << 20],
         };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
@@ -65,13 +68,18 @@ impl Options {
                         arguments.next().ok_or("--only wants names, with commas between")?;
                     options.only = names.split(',').map(str::to_owned).collect();
                 }
+                "--sizes" => {
+                    let sizes = arguments.next().ok_or("--sizes wants numbers of bytes")?;
+                    let sizes: Result<_, _> = sizes.split(',').map(str::parse).collect();
+                    options.sizes = sizes.map_err(|error| format!("--sizes: {error}"))?;
+                }
                 name if SCENARIOS.iter().any(|(known, _)| *known == name) => {
                     options.scenarios.push(argument);
                 }
                 _ => {
                     let names: Vec<_> = SCENARIOS.iter().map(|(name, _)| *name).collect();
                     return Err(format!(
-                        "{argument}: neither --json, --quick, --only NAMES nor one of {names:?}"
+                        "{argument}: neither --json, --quick, --only NAMES, --sizes BYTES nor one of {names:?}"
                     ));
                 }
             }

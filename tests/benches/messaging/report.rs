@@ -5,9 +5,6 @@ use serde_json::{Value, json};
 use crate::Options;
 use crate::contender::Round;
 
-/// Bytes of a frame, in the scenarios about throughput.
-pub(crate) const SIZES: [usize; 4] = [100, 1 << 10, 64 << 10, 1 << 20];
-
 /// What a figure counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {

@@ -3,7 +3,7 @@
 
 use crate::Options;
 use crate::contender::{Round, measure, pairs};
-use crate::report::{Case, SIZES, Unit};
+use crate::report::{Case, Unit};
 
 /// Tosses of one race: their figures fit one message.
 const TOSSES: u64 = 1_000;
@@ -11,7 +11,7 @@ const TOSSES: u64 = 1_000;
 /// Messages per second from one service to the other.
 pub(crate) fn throughput(options: &Options, done: &mut dyn FnMut(Case)) {
     let mut contenders = pairs(options);
-    for size in SIZES {
+    for &size in &options.sizes {
         let rows = measure(options, &mut contenders, |contender| {
             contender.end.relay_round(size, options.round)
         });

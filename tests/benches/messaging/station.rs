@@ -2,12 +2,12 @@
 
 use crate::Options;
 use crate::contender::{measure, stations};
-use crate::report::{Case, SIZES, Unit};
+use crate::report::{Case, Unit};
 
 /// SUB → handler.
 pub(crate) fn receive(options: &Options, done: &mut dyn FnMut(Case)) {
     let mut contenders = stations(options, &[], 1);
-    for size in SIZES {
+    for &size in &options.sizes {
         let rows = measure(options, &mut contenders, |contender| {
             contender.end.receive_round(size, options.round)
         });
@@ -37,7 +37,7 @@ fn publish(
     done: &mut dyn FnMut(Case),
 ) {
     let mut contenders = stations(options, &[READY], subscribers);
-    for size in SIZES {
+    for &size in &options.sizes {
         let rows = measure(options, &mut contenders, |contender| {
             let ready = contender.name == READY;
             contender.end.publish_round(size, ready, options.round)

@@ -7,7 +7,7 @@ use zmq2::{DONTWAIT, Socket};
 use crate::Options;
 use crate::contender::{Round, measure, workers};
 use crate::link::{PATIENCE_MS, bound, payload, window};
-use crate::report::{Case, SIZES, Unit};
+use crate::report::{Case, Unit};
 
 /// Bytes of a task whose way is timed.
 const TIMED: usize = 64;
@@ -15,7 +15,7 @@ const TIMED: usize = 64;
 /// Tasks per second, and how long one takes.
 pub(crate) fn scenario(options: &Options, done: &mut dyn FnMut(Case)) {
     let mut contenders = workers(options);
-    for size in SIZES {
+    for &size in &options.sizes {
         let rows =
             measure(options, &mut contenders, |contender| contender.end.round(size, options.round));
         let what = "a task to a worker's handler and its result back, many under way";
