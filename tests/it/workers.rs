@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::free_port;
+use crate::harness::{free_port, say, setting};
 use crate::harness::host::Host;
 use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
@@ -95,10 +95,12 @@ fn the_links_of_a_controller_are_kept_apart() {
             inline,
         )
     });
-    directed.push(2000);
-    let summary = directed.complete(2000);
-    assert_eq!((&summary["results"], &summary["duplicates"]), (&json!(2000), &json!(0)));
+    let count = setting("TASKS", 2_000);
+    directed.push(count);
+    let summary = directed.complete(count);
+    assert_eq!((&summary["results"], &summary["duplicates"]), (&json!(count), &json!(0)));
     assert_eq!(summary["instances"], 2);
+    say(&format!("{count} tasks for two workers of one host: each answered once"));
     assert_eq!(directed.host.stop().0, Some(0));
 }
 
