@@ -3,112 +3,24 @@
 //! No test sleeps: a subscription is known to stand when a message published again and again has
 //! arrived, and every other wait is for an event, bounded by `LIMIT`.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+mod common;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use exphost::bus::{Bus, BusConfig, BusHandle, SocketStats};
-use exphost::message::{Envelope, SocketId};
+use exphost::bus::{Bus, BusConfig, BusHandle};
+use exphost::message::SocketId;
 use exphost::service::mailbox::{Mailbox, MailboxLimits};
 use plugin_api::abi::{EnvelopeKind, SendOutcome};
-use plugin_api::zmq::{SocketRole, SocketSpec};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::set_socket_reuseaddr;
-use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
+use plugin_api::zmq::SocketRole;
 use zeromq::{
     PubSocket, PullSocket, PushSocket, Socket, SocketRecv, SocketSend, SubSocket, ZmqMessage,
 };
 
-const LIMIT: Duration = Duration::from_secs(30);
-const LOCAL: &str = "tcp://127.0.0.1";
-
-/// Without heartbeats: the other implementation takes a PING for an error.
-fn bus() -> Bus {
-    let config = BusConfig {
-        allow_port_zero: true,
-        heartbeat: Duration::ZERO,
-        reconnect: Duration::from_millis(10),
-        ..BusConfig::default()
-    };
-    Bus::start(config).expect("a bus")
-}
-
-fn spec(role: SocketRole, bind: bool, port: u16) -> SocketSpec {
-    let key = match role {
-        SocketRole::Publisher => "zmq.publisher",
-        SocketRole::Subscriber => "zmq.subscriber",
-        SocketRole::Push => "zmq.push",
-        SocketRole::Pull => "zmq.pull",
-    };
-    let spec = SocketSpec::new(role, key, LOCAL, port, bind);
-    SocketSpec { topics: vec![String::new()], ..spec }
-}
-
-fn mailbox() -> Arc<Mailbox> {
-    Arc::new(Mailbox::new(MailboxLimits::default()).expect("a mailbox"))
-}
-
-fn open(handle: &BusHandle, service: &str, spec: SocketSpec, mailbox: &Arc<Mailbox>) -> SocketId {
-    handle.open(service, spec, Arc::clone(mailbox)).expect("open")
-}
-
-fn port_of(handle: &BusHandle, socket: SocketId) -> u16 {
-    let endpoint = handle.endpoint_of(socket).expect("an endpoint");
-    endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
-}
-
-/// A port that nobody listens on. It stays bound, without listening, for as long as the tests run:
-/// whoever listens may bind it all the same, but the system gives it to no connection as its own
-/// end, not even to one that tries to reach it.
-fn free_port() -> u16 {
-    static HELD: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
-    set_socket_reuseaddr(&socket, true).expect("set");
-    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("bound");
-    let address = SocketAddr::try_from(getsockname(&socket).expect("an address")).expect("of IP");
-    HELD.lock().expect("a lock").push(socket);
-    address.port()
-}
-
-fn wait_readable(mailbox: &Mailbox, limit: Duration) -> bool {
-    let fd = mailbox.fd();
-    let limit = Timespec::try_from(limit).expect("a time");
-    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).expect("poll") == 1
-}
-
-/// Takes messages until `enough` says so.
-fn receive_until(mailbox: &Mailbox, mut enough: impl FnMut(Envelope) -> bool) {
-    let end = Instant::now() + LIMIT;
-    let mut done = false;
-    while !done {
-        let ready = wait_readable(mailbox, end.saturating_duration_since(Instant::now()));
-        assert!(ready, "nothing arrived: {:?}", mailbox.stats());
-        loop {
-            let mut empty = true;
-            mailbox.take(256, &mut |envelope| {
-                empty = false;
-                done |= enough(envelope);
-            });
-            if empty {
-                break;
-            }
-        }
-    }
-}
-
-fn payload(envelope: &Envelope) -> &str {
-    std::str::from_utf8(&envelope.bytes[envelope.payload_start..]).expect("UTF-8")
-}
-
-fn topic(envelope: &Envelope) -> &str {
-    std::str::from_utf8(&envelope.bytes[..envelope.topic_len]).expect("UTF-8")
-}
-
-fn stats_of(handle: &BusHandle, socket: SocketId) -> SocketStats {
-    handle.stats().into_iter().find(|stats| stats.id == socket.0).expect("an open socket")
-}
+use common::{
+    LIMIT, LOCAL, bus, free_port, mailbox, open, payload, port_of, receive_until, spec, stats_of,
+    topic, wait_readable,
+};
 
 /// Runs the peer's side on this thread.
 fn peer<T>(future: impl Future<Output = T>) -> T {
@@ -237,30 +149,6 @@ fn tasks_and_results_go_through_push_and_pull() {
 }
 
 #[test]
-fn bad_frames_are_counted_and_the_next_good_one_arrives() {
-    let bus = bus();
-    let (handle, mailbox) = (bus.handle(), mailbox());
-    let socket = open(&handle, "core", spec(SocketRole::Subscriber, true, 0), &mailbox);
-    let port = port_of(&handle, socket);
-    peer(async {
-        let mut publisher = PubSocket::new();
-        publisher.connect(&format!("{LOCAL}:{port}")).await.expect("connected");
-        publish_until_seen(&mut publisher, &mailbox).await;
-        let parts = ["images", "{}", "third"].map(Bytes::from).to_vec();
-        publisher.send(ZmqMessage::try_from(parts).expect("parts")).await.expect("sent");
-        publisher.send(ZmqMessage::from(b"images \xff\xfe".to_vec())).await.expect("sent");
-        publisher.send(frame("good {}")).await.expect("sent");
-        // Before the publisher goes, for it loses what it has not written yet.
-        receive_until(&mailbox, |envelope| {
-            assert!(["sync", "good"].contains(&topic(&envelope)));
-            topic(&envelope) == "good"
-        });
-    });
-    assert_eq!(stats_of(&handle, socket).bad_frames, 2);
-    bus.shutdown(LIMIT).expect("closed");
-}
-
-#[test]
 fn a_hundred_thousand_messages_arrive_in_order() {
     const COUNT: u32 = 100_000;
     let bus = bus();
@@ -365,45 +253,6 @@ fn two_services_cannot_bind_one_port() {
              heartbeat (zmq.publisher) has bound {LOCAL}:{taken} already"
         )
     );
-    bus.shutdown(LIMIT).expect("closed");
-}
-
-#[test]
-fn an_endpoint_can_be_bound_again_as_soon_as_its_service_is_closed() {
-    let bus = bus();
-    let (handle, directory) = (bus.handle(), tempfile::tempdir().expect("a directory"));
-    let port = free_port();
-    let mut over_ipc = spec(SocketRole::Pull, true, port);
-    over_ipc.address = format!("ipc://{}/x.sock", directory.path().display());
-    for _ in 0..20 {
-        let socket = open(&handle, "core", spec(SocketRole::Publisher, true, port), &mailbox());
-        assert_eq!(handle.send(socket, "a", b"{}"), SendOutcome::Queued);
-        open(&handle, "core", over_ipc.clone(), &mailbox());
-        handle.close_service("core");
-    }
-    assert!(handle.close_service_within("core", LIMIT));
-    assert!(handle.stats().is_empty());
-    bus.shutdown(LIMIT).expect("closed");
-}
-
-#[test]
-fn what_was_sent_before_closing_still_arrives() {
-    let bus = bus();
-    let (handle, mailbox) = (bus.handle(), mailbox());
-    let pull = open(&handle, "worker", spec(SocketRole::Pull, true, 0), &mailbox);
-    let to_pull = spec(SocketRole::Push, false, port_of(&handle, pull));
-    for _ in 0..20 {
-        let push = open(&handle, "controller", to_pull.clone(), &mailbox);
-        for _ in 0..100 {
-            assert_eq!(handle.send(push, "", b"{}"), SendOutcome::Queued);
-        }
-        handle.close_service("controller");
-        let mut count = 0;
-        receive_until(&mailbox, |_| {
-            count += 1;
-            count == 100
-        });
-    }
     bus.shutdown(LIMIT).expect("closed");
 }
 

@@ -11,8 +11,9 @@ use super::repository;
 /// The plugins of the repository.
 pub const PLUGINS: [&str; 3] = ["heartbeat", "core", "chronicle"];
 
-const FIXTURES: [&str; 13] = [
+const FIXTURES: &[&str] = &[
     "fixture-bare",
+    "fixture-bench",
     "fixture-changeling",
     "fixture-chatter",
     "fixture-controller",
@@ -94,7 +95,7 @@ fn built() -> &'static Path {
             .args(["build", "--quiet", "--locked", "--profile", &profile.name])
             .env("CARGO_TARGET_DIR", profile.target_directory())
             .args(["--package", "exphost"]);
-        for package in PLUGINS.iter().chain(&FIXTURES) {
+        for package in PLUGINS.iter().chain(FIXTURES) {
             build.args(["--package", package]);
         }
         succeed(&mut build);

@@ -83,6 +83,11 @@ impl Peer {
         kill_process(Pid::from_child(&self.child), signal).expect("it has not been reaped");
     }
 
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Gives it a line.
     pub fn tell(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("standard input is a pipe");

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::free_port;
 use crate::harness::project::Project;
-use crate::sockets::heartbeat;
+use crate::sockets::{heartbeat, publisher, subscriber};
 
 /// A project with every kind of mistake; two services that are sound by themselves bind `port`.
 fn project_with_mistakes(port: u16) -> Project {
@@ -15,6 +15,8 @@ fn project_with_mistakes(port: u16) -> Project {
         heartbeat(free_port(), None).replace("work_interval = 0.1", "work_interval = -1.0");
     let wrong_type =
         heartbeat(free_port(), None).replace("work_interval = 0.1", "work_interval = \"often\"");
+    // Two may publish on one port, but none may listen where another publishes.
+    let second = publisher(free_port()) + &subscriber(port, &["commands"]) + "bind = true\n";
     let broken = "work_interval = 1.0\n[zmq.publisher\n";
     let mut project = Project::new();
     for (service, toml) in [
@@ -22,7 +24,7 @@ fn project_with_mistakes(port: u16) -> Project {
         ("out-of-range", &out_of_range),
         ("wrong-type", &wrong_type),
         ("first", &heartbeat(port, None)),
-        ("second", &heartbeat(port, None)),
+        ("second", &second),
     ] {
         project = project.service(service, "heartbeat", toml);
     }

@@ -35,7 +35,7 @@ use self::options::SocketOption;
 use self::routes::{Publishing, publish};
 use self::stats::{Counters, Lines, Offered, Outbox, SocketRecord, add};
 use self::thread::{BusThread, Command, Opening, Which};
-use self::transport::{LibZmq, OpenError, SocketPlan, Transport};
+use self::transport::{OpenError, SocketPlan, Transport, TransportKind};
 use self::wake::Waker;
 use crate::message::SocketId;
 use crate::service::mailbox::{LanePlan, Mailbox, MailboxLimits};
@@ -57,6 +57,11 @@ const DESCRIPTORS: u64 = 65_536;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusConfig {
+    /// What moves the bytes.
+    pub transport: TransportKind,
+    /// Whether [`TransportKind::Zeromq`] may be bound where other machines reach it. Anybody who
+    /// can connect to it can end the process.
+    pub zeromq_beyond_loopback: bool,
     /// Bytes of the largest message, in and out. A peer that sends a larger one is disconnected.
     pub max_message_size: usize,
     /// Messages that ZeroMQ keeps for each peer, in each direction.
@@ -86,6 +91,8 @@ pub struct BusConfig {
 impl Default for BusConfig {
     fn default() -> Self {
         Self {
+            transport: TransportKind::default(),
+            zeromq_beyond_loopback: false,
             max_message_size: 64 << 20,
             high_water_mark: 10_000,
             outbox_messages: 10_000,
@@ -110,7 +117,9 @@ impl BusConfig {
     /// With what is wrong and what to write instead.
     pub fn plan(&self, spec: &SocketSpec) -> Result<SocketPlan, BusError> {
         let endpoint = Endpoint::of(spec, self.allow_port_zero)?;
+        transport::check(self, spec, &endpoint)?;
         let mut options = options::parse(&spec.socket_options, spec.role)?;
+        let own_options = options.len();
         for (option, value) in self.defaults(&endpoint) {
             if !options.iter().any(|(other, _)| *other == option) {
                 options.push((option, value));
@@ -122,6 +131,7 @@ impl BusConfig {
             bind: spec.bind,
             topics: spec.topics.clone(),
             options,
+            own_options,
         })
     }
 
@@ -187,14 +197,15 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// Starts the bus thread on libzmq, after raising the limit on descriptors.
+    /// Starts the bus thread on the transport of the configuration, after raising the limit on
+    /// descriptors.
     ///
     /// # Errors
-    /// When the process is out of descriptors or threads.
+    /// When this build lacks the transport, or the process is out of descriptors or threads.
     pub fn start(config: BusConfig) -> Result<Self, BusError> {
         raise_descriptor_limit();
-        let io_threads = config.io_threads;
-        Self::start_on(config, move || Box::new(LibZmq::new(io_threads)))
+        let transport = transport::maker(&config)?;
+        Self::start_on(config, transport)
     }
 
     /// Starts the bus thread on another transport, which is made on that thread.

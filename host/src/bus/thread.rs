@@ -214,6 +214,8 @@ impl BusThread {
     /// Takes sockets further on their way out, and opens what waited for their endpoints.
     fn close_finished(&mut self, now: Instant) {
         let mut finished = Vec::new();
+        // At the end nobody waits for an endpoint, and no socket may send longer than that.
+        let left = self.ending.as_ref().map(|end| end.deadline.saturating_duration_since(now));
         for (id, socket) in &mut self.sockets {
             if let Phase::Flushing(until) = socket.phase
                 && (socket.record.outbox.figures().depth == 0 || now >= until)
@@ -225,6 +227,7 @@ impl BusThread {
                         socket.wire = None;
                         true
                     }
+                    Some(_) if left.is_some() => true,
                     Some(wire) => {
                         wire.releasing = true;
                         self.transport.release(wire.id)
@@ -235,7 +238,8 @@ impl BusThread {
                 socket.phase = Phase::Releasing(now + wait);
             }
             if matches!(socket.phase, Phase::Releasing(until) if now >= until) {
-                finished.push((*id, socket.linger()));
+                finished
+                    .push((*id, left.map_or(socket.linger(), |left| left.min(socket.linger()))));
             }
         }
         let freed = !finished.is_empty();

@@ -18,6 +18,7 @@ use self::plugins::{Shelf, probe_with};
 pub use self::plugins::{examined, load_problem, manifest_of};
 pub use self::workshop::Workshop;
 use crate::bus::BusConfig;
+use crate::bus::transport::TransportKind;
 use crate::config::{self, Origins, Override, ServiceFile};
 use crate::environment::Process;
 use crate::logging::{Format, LogSection, LogSettings};
@@ -100,6 +101,14 @@ impl Prepared {
         let (bus, default) = (&self.settings.bus, BusConfig::default());
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         BusConfig {
+            transport: bus
+                .transport
+                .as_deref()
+                .and_then(TransportKind::of_name)
+                .unwrap_or(default.transport),
+            zeromq_beyond_loopback: bus
+                .zeromq_beyond_loopback
+                .unwrap_or(default.zeromq_beyond_loopback),
             io_threads: bus
                 .io_threads
                 .map_or(default.io_threads, |n| u8::try_from(n).unwrap_or(u8::MAX)),

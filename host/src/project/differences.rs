@@ -21,6 +21,11 @@ impl HostSettings {
         note("log.format", log.format != other.log.format);
         note("log.directory", log.directory != other.log.directory);
         note("log.console", log.console != other.log.console);
+        note("bus.transport", bus.transport != other.bus.transport);
+        note(
+            "bus.zeromq_beyond_loopback",
+            bus.zeromq_beyond_loopback != other.bus.zeromq_beyond_loopback,
+        );
         note("bus.io_threads", bus.io_threads != other.bus.io_threads);
         note("bus.max_message_size", bus.max_message_size != other.bus.max_message_size);
         note("bus.high_water_mark", bus.high_water_mark != other.bus.high_water_mark);

@@ -63,6 +63,10 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct BusSettings {
+    /// What moves the bytes, by its name.
+    pub transport: Option<String>,
+    /// Whether zeromq may be bound beyond loopback.
+    pub zeromq_beyond_loopback: Option<bool>,
     /// Threads of ZeroMQ itself.
     pub io_threads: Option<u32>,
     /// The longest message that is taken in, in bytes.
@@ -149,6 +153,10 @@ impl Default for ServiceDefaults {
 /// The levels there are, as `[log]` and `--log-level` take them in either case.
 pub const LEVELS: [&str; 7] = ["TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "CRITICAL"];
 
+/// What may move the bytes, and whether this build has it.
+const TRANSPORTS: [(&str, bool); 2] =
+    [("libzmq", cfg!(feature = "libzmq")), ("zeromq", cfg!(feature = "zeromq"))];
+
 /// Tables with names that are settled and that are not built yet.
 const NOT_YET: [&str; 1] = ["http"];
 
@@ -177,6 +185,7 @@ impl HostSettings {
         let mut problems: Vec<Problem> =
             documents.iter().flat_map(|document| document.problems.clone()).collect();
         problems.extend(not_built(&mut value, &origins));
+        problems.extend(transport_not_built(&value, &origins));
         upper_case_levels(&mut value);
         let found = validate(&schema, &value, &origins);
         let is_new = |problem: &Problem| !documents.iter().any(|it| it.repeats(problem));
@@ -258,6 +267,16 @@ fn not_built(value: &mut Value, origins: &Origins) -> Vec<Problem> {
         .collect()
 }
 
+/// A transport that this build was made without.
+fn transport_not_built(value: &Value, origins: &Origins) -> Option<Problem> {
+    let asked = value.pointer("/bus/transport")?.as_str()?;
+    let (name, _) = TRANSPORTS.iter().find(|(name, built)| *name == asked && !built)?;
+    let message = format!("bus.transport: this build of exphost has no transport {name}");
+    let problem = Problem::error(message)
+        .hint(format!("remove the line, or build exphost with --features {name}"));
+    Some(origins.place(problem, &KeyPath::of_keys(["bus", "transport"]), Part::Value))
+}
+
 /// Levels are good in either case; the schema and the host know one.
 fn upper_case_levels(value: &mut Value) {
     for key in ["level", "libraries"] {
@@ -287,6 +306,8 @@ fn schema() -> Value {
             "console": {"type": "boolean"},
         })),
         "bus": table(json!({
+            "transport": {"enum": TRANSPORTS.map(|(name, _)| name)},
+            "zeromq_beyond_loopback": {"type": "boolean"},
             "io_threads": whole(1, 64, "Threads of ZeroMQ itself"),
             "max_message_size": whole(1, HUGE, "Bytes of the longest message that is taken in"),
             "high_water_mark": whole(0, 0x7fff_ffff, "Messages that wait at a socket; 0 for no limit"),

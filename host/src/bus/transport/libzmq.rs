@@ -19,16 +19,10 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 use zmq2::{Context, DONTWAIT, Message, POLLIN, POLLOUT, PollItem, Socket, SocketEvent};
 
 use self::lend::send;
-use super::{Interest, OpenError, PeerEvent, Received, Sent, SocketPlan, Transport};
+use super::{COPY_UP_TO, Interest, OpenError, PeerEvent, Received, Sent, SocketPlan, Transport};
 use crate::bus::endpoint::Endpoint;
 use crate::bus::options::SocketOption;
 use crate::message::SocketId;
-
-/// A frame up to this size is copied out of libzmq's memory. libzmq receives into shared buffers of
-/// 8 KiB that live as long as any message in them: without the copy, a slow service that keeps a
-/// few hundred bytes would hold 8 KiB each, and the mailbox's bound by bytes would be a lie. Below
-/// this size the copy also costs no more than the counted reference it saves, in both directions.
-const COPY_UP_TO: usize = 4096;
 
 /// After a disconnect libzmq announces its next attempt at once. When it has not for so long, it
 /// never will (libzmq issue 4196), and the connection is set up anew.
@@ -51,6 +45,10 @@ struct Entry {
     socket: Socket,
     monitor: Socket,
     monitor_address: String,
+    /// Whether it may still have something to send when it is closed.
+    sends: bool,
+    /// The monitor was replaced by one that is listened to while the socket closes.
+    parting: bool,
     /// What a connecting socket connects to.
     connects_to: Option<String>,
     /// What a binding socket has bound, with its real port.
@@ -61,10 +59,17 @@ struct Entry {
     silent_since: Option<Instant>,
 }
 
+/// A closed socket whose endpoint is not free yet.
+struct Parting {
+    monitor: Socket,
+    bound: String,
+}
+
 /// libzmq as a transport.
 pub struct LibZmq {
     context: Option<Context>,
     sockets: BTreeMap<SocketId, Entry>,
+    parting: BTreeMap<SocketId, Parting>,
     events: Vec<(SocketId, PeerEvent)>,
 }
 
@@ -85,7 +90,8 @@ impl LibZmq {
         if let Err(error) = context.set_io_threads(i32::from(io_threads.max(1))) {
             tracing::warn!(%error, io_threads, "libzmq keeps its default number of I/O threads");
         }
-        Self { context: Some(context), sockets: BTreeMap::new(), events: Vec::new() }
+        let (sockets, parting) = (BTreeMap::new(), BTreeMap::new());
+        Self { context: Some(context), sockets, parting, events: Vec::new() }
     }
 
     /// The version of the library.
@@ -115,6 +121,8 @@ impl LibZmq {
             socket,
             monitor,
             monitor_address: address,
+            sends: matches!(plan.role, SocketRole::Publisher | SocketRole::Push),
+            parting: false,
             connects_to: None,
             bound: None,
             peers: HashMap::new(),
@@ -135,7 +143,33 @@ impl LibZmq {
         Ok(entry)
     }
 
+    /// Closes a bound socket and listens for the end of its listener. `unbind` would end the
+    /// connections that were made through the endpoint, and drop what they still had to send.
+    fn part(&mut self, id: SocketId) -> zmq2::Result<()> {
+        let context = self.context.as_ref().ok_or(zmq2::Error::ETERM)?;
+        let entry = self.sockets.get_mut(&id).ok_or(zmq2::Error::ENOTSOCK)?;
+        let bound = entry.bound.clone().ok_or(zmq2::Error::EINVAL)?;
+        let monitor = context.socket(zmq2::PAIR)?;
+        monitor.set_linger(0)?;
+        let address = format!("{}.parting", entry.monitor_address);
+        // Of all that a binding socket tells, the end of its listener comes once: nothing is left
+        // to block libzmq when nobody listens any more.
+        entry.socket.monitor(&address, i32::from(SocketEvent::CLOSED as u16))?;
+        monitor.connect(&address)?;
+        entry.parting = true;
+        self.sockets.remove(&id);
+        self.parting.insert(id, Parting { monitor, bound });
+        Ok(())
+    }
+
     fn drain_monitors(&mut self) {
+        for (id, Parting { monitor, bound }) in &self.parting {
+            while let Some((event, _, address)) = next_event(monitor) {
+                if event == SocketEvent::CLOSED as u16 && address == *bound {
+                    self.events.push((*id, PeerEvent::Released));
+                }
+            }
+        }
         for (id, entry) in &mut self.sockets {
             let mut changed = false;
             while let Some((event, value, address)) = next_event(&entry.monitor) {
@@ -189,6 +223,7 @@ impl LibZmq {
         }
         items.push(PollItem::from_fd(wake.as_raw_fd(), POLLIN));
         items.extend(self.sockets.values().map(|entry| entry.monitor.as_poll_item(POLLIN)));
+        items.extend(self.parting.values().map(|parting| parting.monitor.as_poll_item(POLLIN)));
         // A signal ends the wait early, which is harmless: the bus looks at everything again.
         if !matches!(guarded(|| zmq2::poll(&mut items, ms)), Ok(count) if count > 0) {
             return;
@@ -249,6 +284,9 @@ impl Entry {
 /// nothing takes the place of the first.
 impl Drop for Entry {
     fn drop(&mut self) {
+        if self.parting {
+            return;
+        }
         let nobody = format!("{}.off", self.monitor_address);
         if let Err(error) = guarded(|| self.socket.monitor(&nobody, 0)) {
             tracing::debug!(%error, "the monitor of a closing socket ended with an error");
@@ -337,10 +375,14 @@ impl Transport for LibZmq {
         let Some(entry) = self.sockets.get(&id) else { return true };
         // libzmq closes the listening descriptor on its own thread; its monitor tells when.
         let Some(bound) = &entry.bound else { return true };
+        if entry.sends {
+            return guarded(|| self.part(id)).is_err();
+        }
         guarded(|| entry.socket.unbind(bound)).is_err()
     }
 
     fn close(&mut self, id: SocketId, linger: Duration) {
+        self.parting.remove(&id);
         let Some(entry) = self.sockets.remove(&id) else { return };
         let linger = i32::try_from(linger.as_millis()).unwrap_or(i32::MAX);
         if let Err(error) = entry.socket.set_linger(linger) {
@@ -350,6 +392,7 @@ impl Transport for LibZmq {
 
     fn terminate(&mut self) {
         self.sockets.clear();
+        self.parting.clear();
         // The last reference: dropping it terminates the context.
         self.context = None;
     }

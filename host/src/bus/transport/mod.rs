@@ -2,19 +2,97 @@
 //!
 //! The bus thread owns its transport and is the only one to call it. A transport that has threads
 //! of its own hides them behind [`Transport::wait`]. No method blocks but `wait` and `terminate`.
+#[cfg(feature = "libzmq")]
 mod libzmq;
+#[cfg(feature = "zeromq")]
+mod zeromq;
 
 use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use bytes::Bytes;
-use plugin_api::zmq::SocketRole;
+use plugin_api::zmq::{SocketRole, SocketSpec};
+use serde::{Deserialize, Serialize};
 
+use super::BusConfig;
 use super::endpoint::Endpoint;
+use super::error::BusError;
 use super::options::SocketOption;
 use crate::message::SocketId;
+#[cfg(feature = "libzmq")]
 pub use libzmq::LibZmq;
+#[cfg(feature = "zeromq")]
+pub use zeromq::ZeroMq;
+
+#[cfg(not(any(feature = "libzmq", feature = "zeromq")))]
+compile_error!(
+    "exphost needs a transport: leave the default features on, or build with \
+     `--no-default-features --features libzmq` (needs a C++ compiler) or `--features zeromq` (does not)"
+);
+
+/// A frame up to this size is copied out of the transport's memory. Both transports receive into
+/// shared buffers of 8 KiB and more that live as long as any message in them: without the copy, a
+/// slow service that keeps a few hundred bytes would hold the whole buffer, and the mailbox's bound
+/// by bytes would be a lie. Below this size the copy also costs no more than the counted reference
+/// it saves, in both directions.
+const COPY_UP_TO: usize = 4096;
+
+/// What moves the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransportKind {
+    /// The library that most ZeroMQ peers run on.
+    Libzmq,
+    /// A rewrite in Rust, which does less: see `docs/transports.md`.
+    Zeromq,
+}
+
+impl TransportKind {
+    /// Both, the preferred one first.
+    pub const ALL: [Self; 2] = [Self::Libzmq, Self::Zeromq];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Libzmq => "libzmq",
+            Self::Zeromq => "zeromq",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether this build has it.
+    #[must_use]
+    pub const fn is_built(self) -> bool {
+        match self {
+            Self::Libzmq => cfg!(feature = "libzmq"),
+            Self::Zeromq => cfg!(feature = "zeromq"),
+        }
+    }
+
+    /// What is said where this build lacks it.
+    #[must_use]
+    pub fn missing(self) -> BusError {
+        let name = self.name();
+        BusError::new(format!("this build of exphost has no transport {name}")).hint(format!(
+            "set [bus] transport = \"{}\", or build with --features {name}",
+            Self::default().name()
+        ))
+    }
+}
+
+/// libzmq where it is built in.
+impl Default for TransportKind {
+    fn default() -> Self {
+        if Self::Libzmq.is_built() { Self::Libzmq } else { Self::Zeromq }
+    }
+}
 
 /// All that a transport needs to know to open a socket; checked already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +107,8 @@ pub struct SocketPlan {
     pub topics: Vec<String>,
     /// Every option to set, the host's defaults included; each at most once.
     pub options: Vec<(SocketOption, i64)>,
+    /// How many of them the socket's own configuration asked for; they come first.
+    pub own_options: usize,
 }
 
 impl SocketPlan {
@@ -158,8 +238,9 @@ pub trait Transport {
     /// How many connections a socket has.
     fn connections(&self, id: SocketId) -> usize;
 
-    /// Gives up a bound endpoint so that another socket can bind it; what was sent still goes out.
-    /// Answers whether it is free already; otherwise [`PeerEvent::Released`] follows.
+    /// Gives up a bound endpoint so that another socket can bind it; what was sent still goes out,
+    /// for as long as the socket's own LINGER. Nothing more can be sent. Answers whether it is free
+    /// already; otherwise [`PeerEvent::Released`] follows.
     fn release(&mut self, id: SocketId) -> bool;
 
     /// Closes a socket; what was sent may go out in the background for `linger`.
@@ -168,3 +249,69 @@ pub trait Transport {
     /// Ends the transport: blocks until every closed socket has sent its rest or its linger is over.
     fn terminate(&mut self);
 }
+
+/// What makes the transport that a configuration asks for, on the bus thread.
+pub(super) type Maker = Box<dyn FnOnce() -> Box<dyn Transport> + Send>;
+
+/// Answers with what makes the transport of a configuration.
+///
+/// # Errors
+/// When this build lacks it, or the process is out of descriptors or threads.
+pub(super) fn maker(config: &BusConfig) -> Result<Maker, BusError> {
+    match config.transport {
+        #[cfg(feature = "libzmq")]
+        TransportKind::Libzmq => {
+            let io_threads = config.io_threads;
+            Ok(Box::new(move || Box::new(LibZmq::new(io_threads))))
+        }
+        #[cfg(feature = "zeromq")]
+        TransportKind::Zeromq => {
+            let transport = ZeroMq::new(config.io_threads)
+                .map_err(|error| BusError::new(format!("cannot start zeromq: {error}")))?;
+            Ok(Box::new(move || Box::new(transport)))
+        }
+        #[allow(unreachable_patterns, reason = "reached where a feature is off")]
+        missing => Err(missing.missing()),
+    }
+}
+
+/// Whether the transport of a configuration takes an endpoint at all.
+///
+/// # Errors
+/// When it must not bind there, or cannot.
+pub(super) fn check(
+    config: &BusConfig,
+    spec: &SocketSpec,
+    endpoint: &Endpoint,
+) -> Result<(), BusError> {
+    if config.transport != TransportKind::Zeromq {
+        return Ok(());
+    }
+    let in_process = matches!(endpoint, Endpoint::Inproc(_));
+    if in_process && matches!(spec.role, SocketRole::Push | SocketRole::Pull) {
+        return Err(BusError::new(format!(
+            "{endpoint}: the transport zeromq has no inproc for PUSH and PULL"
+        ))
+        .hint("use ipc:// or tcp://localhost, or [bus] transport = \"libzmq\""));
+    }
+    if endpoint.ipc_path().is_none() && matches!(endpoint, Endpoint::Ipc(_)) {
+        return Err(BusError::new(format!(
+            "{endpoint}: the transport zeromq has no abstract ipc names"
+        ))
+        .hint("name a file, like ipc:///run/exphost/events.sock"));
+    }
+    if spec.bind && !endpoint.is_loopback() && !config.zeromq_beyond_loopback {
+        return Err(BusError::new(format!(
+            "{endpoint}: the transport zeromq is not bound where other machines reach it: a message \
+             that announces an absurd length aborts the process, which cannot be caught"
+        ))
+        .hint(
+            "bind tcp://localhost, set [bus] transport = \"libzmq\", or, where every machine of \
+             the network is trusted, zeromq_beyond_loopback = true",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

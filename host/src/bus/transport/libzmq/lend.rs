@@ -10,7 +10,7 @@ use bytes::Bytes;
 use zmq_sys2::{zmq_errno, zmq_msg_close, zmq_msg_init_data, zmq_msg_send, zmq_msg_t};
 use zmq2::{DONTWAIT, Error, Socket};
 
-use super::COPY_UP_TO;
+use crate::bus::transport::COPY_UP_TO;
 
 /// Sends a frame without waiting. A small one is copied; of a large one libzmq holds a counted
 /// reference until every peer has it, or is gone.
