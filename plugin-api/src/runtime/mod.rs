@@ -79,6 +79,8 @@ pub(crate) fn run<S: Service>(
     local.block_on(&runtime, lifecycle::live::<S>(context.clone(), config));
     // Tasks that are still there own clones of the context: they go before the runtime does.
     drop(local);
+    // Also those that `stop` added, which nobody has begun.
+    context.shared().tasks.cancel();
     work::settle(&context);
     let outcome = context.outcome();
     drop(context);

@@ -345,3 +345,25 @@ fn a_push_waits_for_room() {
     let sent = "sent by zmq.push:  1";
     assert_eq!(notes, [full, "waiting", "room", sent, "pushed", "stop with 0 kept"]);
 }
+
+#[test]
+fn what_stop_leaves_to_a_task_that_never_begins_goes_with_the_rest() {
+    struct Late;
+    impl Service for Late {
+        type Config = Config;
+        async fn new(_: Config, ctx: &Context) -> Result<Self> {
+            ctx.request_stop();
+            Ok(Self)
+        }
+        async fn stop(&mut self, ctx: &Context) -> Result<()> {
+            // It owns the context that owns it.
+            let (own, noted) = (ctx.clone(), Noted(Box::new(|| note("dropped"))));
+            ctx.add_task("late", async move {
+                let _ = (own, noted);
+                Ok(())
+            });
+            Ok(())
+        }
+    }
+    assert_eq!(lived::<Late>(|| {}), (RunOutcome::Stopped, strings(&["dropped"])));
+}
