@@ -24,4 +24,5 @@ mod sockets;
 mod stalled;
 mod tasks;
 mod throughput;
+mod transports;
 mod workers;

@@ -135,6 +135,13 @@ impl BusConfig {
         })
     }
 
+    /// Why the transport would not open a socket whose address is good, if it would not.
+    #[must_use]
+    pub fn refuses(&self, spec: &SocketSpec) -> Option<BusError> {
+        let endpoint = Endpoint::of(spec, self.allow_port_zero).ok()?;
+        transport::check(self, spec, &endpoint).err()
+    }
+
     fn defaults(&self, endpoint: &Endpoint) -> Vec<(SocketOption, i64)> {
         let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let all = [

@@ -6,6 +6,7 @@
 mod look;
 mod outcome;
 mod plugins;
+mod sockets;
 mod workshop;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,6 @@ use self::plugins::{Shelf, probe_with};
 pub use self::plugins::{examined, load_problem, manifest_of};
 pub use self::workshop::Workshop;
 use crate::bus::BusConfig;
-use crate::bus::transport::TransportKind;
 use crate::config::{self, Origins, Override, ServiceFile};
 use crate::environment::Process;
 use crate::logging::{Format, LogSection, LogSettings};
@@ -98,27 +98,7 @@ impl Prepared {
     /// The bus as `[bus]` wants it.
     #[must_use]
     pub fn bus_config(&self) -> BusConfig {
-        let (bus, default) = (&self.settings.bus, BusConfig::default());
-        let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
-        BusConfig {
-            transport: bus
-                .transport
-                .as_deref()
-                .and_then(TransportKind::of_name)
-                .unwrap_or(default.transport),
-            zeromq_beyond_loopback: bus
-                .zeromq_beyond_loopback
-                .unwrap_or(default.zeromq_beyond_loopback),
-            io_threads: bus
-                .io_threads
-                .map_or(default.io_threads, |n| u8::try_from(n).unwrap_or(u8::MAX)),
-            max_message_size: bus.max_message_size.map_or(default.max_message_size, bytes),
-            high_water_mark: bus.high_water_mark.unwrap_or(default.high_water_mark),
-            linger: bus.linger.unwrap_or(default.linger),
-            outbox_messages: bus.outbox_messages.unwrap_or(default.outbox_messages),
-            outbox_bytes: bus.outbox_bytes.unwrap_or(default.outbox_bytes),
-            ..default
-        }
+        sockets::bus_config(&self.settings)
     }
 
     /// The mailboxes as `[bus]` wants them.
@@ -276,8 +256,9 @@ fn get_ready(
         }
     }
     let configurations = services.iter().map(|service| (&service.config, &service.origins));
-    let (_, clashes) = config::endpoints::endpoints(configurations);
+    let (endpoints, clashes) = config::endpoints::endpoints(configurations);
     problems.extend(clashes);
+    problems.extend(sockets::refused(&endpoints, &sockets::bus_config(&project.settings)));
     if services.is_empty() && !problems.iter().any(Problem::is_error) {
         let nothing = Problem::error(format!("project `{}` has no service to run", project.name));
         problems.push(nothing.hint("add a SERVICE.toml whose plugin is in the plugin directory"));

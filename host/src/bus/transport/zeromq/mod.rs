@@ -272,9 +272,13 @@ fn pace(plan: &SocketPlan) -> Pace {
 
 /// Once a socket, of what its own configuration asks for and the crate cannot do.
 fn warn_of_options(plan: &SocketPlan) {
-    let own = plan.options.iter().take(plan.own_options).map(|(option, _)| *option);
-    let ignored: Vec<_> =
-        own.filter(|option| !HONOURED.contains(option)).map(SocketOption::name).collect();
+    // None is sent, so that much is obeyed.
+    let no_heartbeat = (SocketOption::HeartbeatIvl, 0);
+    let own = plan.options.iter().take(plan.own_options);
+    let ignored: Vec<_> = own
+        .filter(|option| !HONOURED.contains(&option.0) && **option != no_heartbeat)
+        .map(|(option, _)| option.name())
+        .collect();
     if !ignored.is_empty() {
         let (endpoint, options) = (&plan.endpoint, ignored.join(", "));
         tracing::warn!(%endpoint, options, "socket options without effect: the transport zeromq lacks them");
