@@ -61,6 +61,7 @@ pub mod error;
 mod export;
 pub mod handlers;
 pub mod handover;
+mod json;
 mod log;
 pub mod manifest;
 pub mod message;

@@ -4,10 +4,10 @@ use std::fmt;
 use std::rc::Rc;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::abi::RawEnvelope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::json;
 use crate::schemas::MessageType;
 
 /// A message: its topic and its JSON payload, as bytes that the host owns.
@@ -57,7 +57,7 @@ impl Message {
 
     /// Whether the payload is JSON at all.
     pub(crate) fn is_json(&self) -> bool {
-        serde_json::from_slice::<IgnoredAny>(self.payload()).is_ok()
+        json::is_json(self.payload())
     }
 }
 
