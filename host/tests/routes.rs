@@ -486,3 +486,51 @@ fn nothing_is_delivered_after_the_intake_was_stopped() {
     assert_eq!(inside.stats().accepted, 0);
     bus.shutdown(LIMIT).expect("closed");
 }
+
+/// Run it in release with `--ignored --nocapture`; it asserts nothing about time.
+#[test]
+#[ignore = "a measurement"]
+fn how_soon_a_message_is_taken() {
+    const ROUNDS: usize = 100_000;
+    for address in ["inproc://n", LOCAL] {
+        let bus = bus();
+        let (handle, there) = (bus.handle(), mailbox());
+        let socket = open(&handle, "core", publisher(address, 0, true), &mailbox());
+        let at = if address == LOCAL { port_of(&handle, socket) } else { 0 };
+        open(&handle, "display", subscriber(address, at, false, &["n"]), &there);
+        let (done, taken) = std::sync::mpsc::channel();
+        let (start, reader) = (Instant::now(), Arc::clone(&there));
+        let reader = std::thread::spawn(move || {
+            let mut count = 0;
+            while count < ROUNDS {
+                assert!(wait(&reader, LIMIT));
+                reader.take(usize::MAX, &mut |_| {
+                    count += 1;
+                    done.send(start.elapsed()).expect("sent");
+                });
+            }
+        });
+        let (mut times, mut sends) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let before = start.elapsed();
+            let _ = handle.send(socket, "n", b"{\"a\":1}");
+            sends.push(start.elapsed() - before);
+            times.push(taken.recv_timeout(LIMIT).expect("taken") - before);
+            // The reader is back in its wait.
+            let end = Instant::now() + Duration::from_micros(50);
+            while Instant::now() < end {
+                std::hint::spin_loop();
+            }
+        }
+        reader.join().expect("the reader");
+        for (name, all) in [("send", &mut sends), ("publish to taken", &mut times)] {
+            all.sort_unstable();
+            println!(
+                "{address} {name}: p50 {:?}, p99 {:?}",
+                all[ROUNDS / 2],
+                all[ROUNDS * 99 / 100]
+            );
+        }
+        bus.shutdown(LIMIT).expect("closed");
+    }
+}

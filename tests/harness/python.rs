@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -66,6 +67,12 @@ impl Peer {
             .unwrap_or_else(|| panic!("the peer says nothing more: {:?}", self.lines.so_far()));
         self.read = number + 1;
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+    }
+
+    /// The next line, if it comes within `deadline`.
+    pub fn next_within(&mut self, deadline: Duration) -> Option<Value> {
+        self.lines.wait_for(self.read, &[], deadline)?;
+        Some(self.next())
     }
 
     /// The next line that `wanted` takes.

@@ -20,6 +20,7 @@ mod readme;
 mod recovery;
 mod reload;
 mod run;
+mod same_host;
 mod sockets;
 mod stalled;
 mod tasks;
