@@ -4,6 +4,8 @@
 //! No test sleeps: what is sent locally is there when `send` returns, and every wait for a peer is
 //! for an event, bounded by `LIMIT`.
 
+#![allow(clippy::print_stdout, reason = "a measurement speaks to whoever asks for it")]
+
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};

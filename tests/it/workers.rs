@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{free_port, say, setting};
 use crate::harness::host::Host;
 use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
+use crate::harness::{free_port, say, setting};
 use crate::sockets::{publisher, subscriber};
 
 /// Where tasks go out and results come in.
