@@ -85,7 +85,8 @@ suite! {
         a_changed_subscription_takes_effect
         an_oversized_message_is_refused_and_the_others_are_served
         a_full_pull_stops_reading_and_loses_nothing
-        a_push_without_a_peer_waits_and_blocks_nobody;
+        a_push_without_a_peer_waits_and_blocks_nobody
+        a_publisher_and_a_subscriber_of_one_host_meet;
     surviving:
         the_binding_peer_restarts
         the_connecting_peer_restarts

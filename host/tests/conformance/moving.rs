@@ -308,6 +308,44 @@ pub(crate) fn a_push_without_a_peer_waits_and_blocks_nobody(kind: TransportKind)
     late.close();
 }
 
+/// In process and, over tcp, from the socket as well.
+pub(crate) fn a_publisher_and_a_subscriber_of_one_host_meet(kind: TransportKind) {
+    for address in ["inproc://meeting", "tcp://localhost"] {
+        let bus = bus_on(kind);
+        let (handle, mailbox, port) = (bus.handle(), mailbox(), free_port());
+        let at = |role, bind| SocketSpec { address: address.to_owned(), ..spec(role, bind, port) };
+        let publisher = open(&handle, "from", at(SocketRole::Publisher, true), &mailbox);
+        open(&handle, "to", at(SocketRole::Subscriber, false), &mailbox);
+        let mut peer = address.starts_with("tcp").then(|| {
+            let endpoint = format!("{LOCAL}:{port}");
+            let mut peer = Peer::open(other(kind), SocketRole::Subscriber, false, &endpoint);
+            let role = SocketRole::Publisher;
+            let pair = Pair { handle: &handle, socket: publisher, role, mailbox: &mailbox };
+            pair.sync(&mut peer);
+            peer
+        });
+        mailbox.take(usize::MAX, &mut |_| ());
+        for number in 0..1000 {
+            let payload = format!("{{\"number\":{number}}}");
+            let queued = handle.send(publisher, "t", payload.as_bytes());
+            assert_eq!(queued, SendOutcome::Queued);
+        }
+        let mut next = 0;
+        receive_until(&mailbox, |envelope| {
+            assert_eq!(payload(&envelope), format!("{{\"number\":{next}}}"));
+            next += 1;
+            next == 1000
+        });
+        if let Some(peer) = &mut peer {
+            for number in 0..1000 {
+                assert_eq!(peer.receive(), format!("t {{\"number\":{number}}}").as_bytes());
+            }
+        }
+        bus.shutdown(LIMIT).expect("closed");
+        peer.into_iter().for_each(Peer::close);
+    }
+}
+
 /// The other implementation.
 pub(crate) fn other(kind: TransportKind) -> TransportKind {
     match kind {
