@@ -308,6 +308,7 @@ fn a_living_ipc_path_is_not_stolen() {
 }
 
 #[test]
+#[cfg(feature = "libzmq")]
 fn a_connection_that_libzmq_gave_up_is_healed() {
     use std::io::{Read, Write};
     let bus = bus();

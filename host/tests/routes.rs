@@ -27,6 +27,7 @@ const ORDERS: [bool; 2] = [true, false];
 fn bus() -> Bus {
     let config = BusConfig {
         allow_port_zero: true,
+        zeromq_beyond_loopback: true,
         reconnect: Duration::from_millis(10),
         ..BusConfig::default()
     };

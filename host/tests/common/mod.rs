@@ -21,6 +21,7 @@ pub(crate) const LOCAL: &str = "tcp://127.0.0.1";
 pub(crate) fn config() -> BusConfig {
     BusConfig {
         allow_port_zero: true,
+        zeromq_beyond_loopback: true,
         heartbeat: Duration::ZERO,
         reconnect: Duration::from_millis(10),
         ..BusConfig::default()

@@ -53,7 +53,7 @@ pub(crate) fn bus_on(kind: TransportKind) -> Bus {
 }
 
 pub(crate) fn config_on(kind: TransportKind) -> BusConfig {
-    BusConfig { transport: kind, ..common::config() }
+    BusConfig { transport: kind, zeromq_beyond_loopback: false, ..common::config() }
 }
 
 macro_rules! suite {
