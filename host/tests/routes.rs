@@ -6,33 +6,22 @@
 
 #![allow(clippy::print_stdout, reason = "a measurement speaks to whoever asks for it")]
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use exphost::bus::{Bus, BusConfig, BusHandle, SocketStats};
+use exphost::bus::BusHandle;
 use exphost::message::{Envelope, SocketId};
 use exphost::service::mailbox::{Mailbox, MailboxLimits};
 use plugin_api::abi::SendOutcome;
 use plugin_api::zmq::{SocketRole, SocketSpec, WhenFull};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::set_socket_reuseaddr;
-use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 
-const LIMIT: Duration = Duration::from_secs(30);
-const LOCAL: &str = "tcp://127.0.0.1";
+use self::common::wait_readable as wait;
+use self::common::{LIMIT, LOCAL, bus, free_port, open, port_of, stats_of};
+
 const ORDERS: [bool; 2] = [true, false];
-
-fn bus() -> Bus {
-    let config = BusConfig {
-        allow_port_zero: true,
-        zeromq_beyond_loopback: true,
-        reconnect: Duration::from_millis(10),
-        ..BusConfig::default()
-    };
-    Bus::start(config).expect("a bus")
-}
 
 fn mailbox() -> Arc<Mailbox> {
     let limits = MailboxLimits { messages: 1_000_000, bytes: 1 << 30 };
@@ -46,32 +35,6 @@ fn publisher(address: &str, port: u16, bind: bool) -> SocketSpec {
 fn subscriber(address: &str, port: u16, bind: bool, topics: &[&str]) -> SocketSpec {
     let spec = SocketSpec::new(SocketRole::Subscriber, "zmq.subscriber", address, port, bind);
     SocketSpec { topics: topics.iter().map(|topic| (*topic).to_owned()).collect(), ..spec }
-}
-
-fn open(handle: &BusHandle, service: &str, spec: SocketSpec, mailbox: &Arc<Mailbox>) -> SocketId {
-    handle.open(service, spec, Arc::clone(mailbox)).expect("open")
-}
-
-fn port_of(handle: &BusHandle, socket: SocketId) -> u16 {
-    let endpoint = handle.endpoint_of(socket).expect("an endpoint");
-    endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
-}
-
-/// A port that nobody listens on. It stays bound, without listening, for as long as the tests run:
-/// whoever listens may bind it all the same, but the system gives it to no connection as its own
-/// end, not even to one that tries to reach it.
-fn free_port() -> u16 {
-    static HELD: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
-    set_socket_reuseaddr(&socket, true).expect("set");
-    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("bound");
-    let address = SocketAddr::try_from(getsockname(&socket).expect("an address")).expect("of IP");
-    HELD.lock().expect("a lock").push(socket);
-    address.port()
-}
-
-fn stats_of(handle: &BusHandle, socket: SocketId) -> SocketStats {
-    handle.stats().into_iter().find(|stats| stats.id == socket.0).expect("an open socket")
 }
 
 fn text(envelope: &Envelope) -> String {
@@ -93,12 +56,6 @@ fn take_until(mailbox: &Mailbox, last: &str) -> Vec<String> {
         all.extend(take_all(mailbox));
     }
     all
-}
-
-fn wait(mailbox: &Mailbox, limit: Duration) -> bool {
-    let limit = Timespec::try_from(limit).expect("a time");
-    let fd = mailbox.fd();
-    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).expect("poll") == 1
 }
 
 /// What was asked of the bus thread before has happened: it obeys in order.
@@ -300,6 +257,71 @@ fn a_publisher_that_connects_goes_over_to_a_local_subscriber_and_back() {
         assert!(handle.close_service_within("display", LIMIT));
     }
     bus.shutdown(LIMIT).expect("closed");
+}
+
+/// What a listener hears has no gap and nothing twice, however the routes change meanwhile.
+#[test]
+fn listeners_come_and_go_while_somebody_publishes() {
+    for publisher_binds in ORDERS {
+        let bus = bus();
+        let (handle, port) = (bus.handle(), free_port());
+        let socket = open(&handle, "core", publisher(LOCAL, port, publisher_binds), &mailbox());
+        let stop = Arc::new(AtomicBool::new(false));
+        let sender = {
+            let (handle, stop) = (handle.clone(), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                for number in 0_u64.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    publish(&handle, socket, "n", &number.to_string());
+                }
+            })
+        };
+        let number = |text: &String| text[2..].parse::<u64>().expect("a number");
+        let mut before = 0;
+        for round in 0..30 {
+            let inside = mailbox();
+            let spec = subscriber(LOCAL, port, !publisher_binds, &["n"]);
+            open(&handle, "display", spec, &inside);
+            let mut heard = Vec::new();
+            while heard.len() < 100 {
+                assert!(wait(&inside, LIMIT));
+                heard.extend(take_all(&inside).iter().map(number));
+            }
+            assert!(handle.close_service_within("display", LIMIT));
+            heard.extend(take_all(&inside).iter().map(number));
+            let follows = heard.windows(2).all(|pair| pair[1] == pair[0] + 1);
+            assert!(follows && heard[0] >= before, "round {round}: {heard:?}");
+            before = heard[heard.len() - 1];
+        }
+        stop.store(true, Ordering::Relaxed);
+        sender.join().expect("the sender");
+        bus.shutdown(LIMIT).expect("closed");
+    }
+}
+
+#[test]
+fn a_listener_that_stays_hears_each_successor_of_its_publisher_once() {
+    let bus = bus();
+    let (handle, inside, port) = (bus.handle(), mailbox(), free_port());
+    open(&handle, "display", subscriber(LOCAL, port, false, &["n"]), &inside);
+    let mut expected = Vec::new();
+    for round in 0..20 {
+        let socket = open(&handle, "core", publisher(LOCAL, port, true), &mailbox());
+        for number in 0..50 {
+            publish(&handle, socket, "n", &format!("[{round},{number}]"));
+            expected.push(format!("n [{round},{number}]"));
+        }
+        // Now and then the next one is there before this one has gone, and shares its socket.
+        handle.close_service("core");
+        if round % 2 == 0 {
+            settled(&handle);
+        }
+    }
+    assert!(handle.close_service_within("core", LIMIT));
+    bus.shutdown(LIMIT).expect("closed");
+    assert_eq!(take_all(&inside), expected);
 }
 
 #[test]

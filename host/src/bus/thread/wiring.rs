@@ -366,3 +366,6 @@ fn taken(other: &SocketRecord, shareable: bool) -> BusError {
     let error = BusError::new(format!("{service} ({key}) has bound {endpoint} already"));
     error.hint("give one of the two another port or path, or let one of them connect")
 }
+
+#[cfg(test)]
+mod tests;
