@@ -79,6 +79,7 @@ fn whoever_comes_first(host_binds: bool) {
 
     let host = killed(host).restart();
     host.wait_until_running("relay");
+    peer.tell("again");
     meeting.resumes("the host was killed and is back", &mut peer, Instant::now());
     drop((host, peer));
 

@@ -45,7 +45,7 @@ fn a_python_worker_gets_each_task_once_from_a_host_on_zeromq() {
     orders.wait_for_subscriptions(&["push", "report"]);
     let mut summaries = Subscriber::connect(port, &["summary"]);
     orders.ask_until_answered(&mut summaries, "report", &json!({}), "summary");
-    let _worker = Peer::start("worker.py", &[&tasks.to_string(), &results.to_string()]);
+    let _worker = Peer::start("work.py", &[&tasks.to_string(), &results.to_string()]);
     orders.send("push", &json!({"count": COUNT}));
     let summary = summaries.wait_for(|_, it| it["missing"] == 0 && it["pushed"] == COUNT);
     assert_eq!((&summary["results"], &summary["duplicates"]), (&json!(COUNT), &json!(0)));

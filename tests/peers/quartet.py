@@ -3,8 +3,8 @@ a second, and says how many came back.
 
 usage: quartet.py bind|connect PUB_PORT SUB_PORT PUSH_PORT PULL_PORT
 
-Prints {"ready": true}, then a line whenever the first number has come back either way after more than
-300 ms of silence: {"back": "echo"|"result", "n": N, "ms": MS}, MS since it was ready.
+Prints {"ready": true}, then a line for the first number that comes back either way, {"back":
+"echo"|"result", "n": N}, and so again after each line of standard input, for numbers sent since.
 """
 
 import json
@@ -23,19 +23,20 @@ for socket, port in zip(sockets, ports):
     socket.bind(address) if way == "bind" else socket.connect(address)
 print(json.dumps({"ready": True}), flush=True)
 began = time.monotonic()
-heard = {"echo": 0.0, "result": 0.0}
+# The least number that is worth a line.
+awaited = {"echo": 0, "result": 0}
 poller = zmq.Poller()
 poller.register(subscriber, zmq.POLLIN)
 poller.register(pull, zmq.POLLIN)
+poller.register(sys.stdin, zmq.POLLIN)
 number, due = 0, began
 
 
 def came_back(what: str, text: bytes) -> None:
-    now = time.monotonic()
-    if now - heard[what] > 0.3:
-        line = {"back": what, "n": json.loads(text)["n"], "ms": round((now - began) * 1000)}
-        print(json.dumps(line), flush=True)
-    heard[what] = now
+    n = json.loads(text)["n"]
+    if what in awaited and n >= awaited[what]:
+        del awaited[what]
+        print(json.dumps({"back": what, "n": n}), flush=True)
 
 
 while True:
@@ -49,7 +50,10 @@ while True:
         except zmq.Again:
             pass
     for socket, _ in poller.poll(max(0, round((due - time.monotonic()) * 1000))):
-        if socket is subscriber:
+        if socket == sys.stdin.fileno():
+            sys.stdin.readline()
+            awaited = {"echo": number, "result": number}
+        elif socket is subscriber:
             came_back("echo", socket.recv().partition(b" ")[2])
         else:
             came_back("result", socket.recv())
