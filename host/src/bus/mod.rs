@@ -1,6 +1,6 @@
 //! The ZeroMQ bus: one thread that owns the transport and every socket of every service.
 //!
-//! Invariants: only the bus thread touches sockets; only `transport/libzmq.rs` names the binding;
+//! Invariants: only the bus thread touches sockets; only `transport` names what moves the bytes;
 //! sending never blocks, and every queue is bounded by count and by bytes; what is dropped is
 //! counted, with its cause.
 mod active;
