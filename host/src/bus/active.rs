@@ -105,6 +105,7 @@ impl Active {
     /// Sends what the outbox holds; answers whether there is more to send at once.
     pub(super) fn flush(&mut self, wire: &mut Wire, transport: &mut dyn Transport) -> bool {
         if wire.blocked {
+            self.record.stalled.store(true, Ordering::Relaxed);
             return false;
         }
         if self.collected.is_empty() {
@@ -131,6 +132,7 @@ impl Active {
         }
         add(&self.record.counters.sent, sent);
         add(&self.record.counters.sent_bytes, sent_bytes);
+        self.record.stalled.store(wire.blocked, Ordering::Relaxed);
         // Not only what was collected: the outbox may have got more since, and whoever put it there
         // woke this turn, not the next.
         let left = self.record.outbox.gone(gone, bytes);

@@ -329,6 +329,7 @@ impl BusHandle {
             mailbox,
             publishing: Publishing::new(spec.numbered.then(|| run_of(id))),
             lines: Lines::default(),
+            stalled: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         });
         let (reply, answer) = sync_channel(1);

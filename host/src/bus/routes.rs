@@ -7,6 +7,7 @@
 //! never not at all. What is locked inside (mailbox, outbox) calls nobody under its lock, so there
 //! is no way back to this one.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -44,6 +45,12 @@ struct State {
     numbers: Option<Numbers>,
 }
 
+impl State {
+    fn reaches(&self, frame: &[u8]) -> bool {
+        self.routes.iter().any(|route| route.takes(frame))
+    }
+}
+
 /// A route that had no room, and for how many messages.
 type Drops = Vec<(Arc<SocketRecord>, u64)>;
 
@@ -70,6 +77,13 @@ impl Publishing {
 
 /// Publishes a message of at most `most` bytes; the answer says too whether the bus thread has work.
 /// It is taken by all who are to get it, or by nobody: a sender who is told "full" may try again.
+/// Only when the transport itself has no room, because somebody outside does not read, it is dropped
+/// for those outside and the host's own get it.
+///
+/// The outbox gets it also when nobody outside is connected, and the bus thread is woken, after the
+/// listeners: a peer that has just connected is known of only when the bus thread has looked, and
+/// libzmq learns of a subscription when something is sent. A sender that decided by the count of
+/// connections could withhold what the peer was subscribed to already.
 pub(super) fn publish(
     record: &SocketRecord,
     topic: &str,
@@ -94,6 +108,7 @@ pub(super) fn publish(
     if state.wired {
         match record.outbox.offer(frame.clone()) {
             Offered::Queued => {}
+            Offered::Full if record.stalled.load(Ordering::Relaxed) && state.reaches(&frame) => {}
             Offered::Full => return (SendOutcome::Full, false),
             Offered::Closed => return (SendOutcome::NoSocket, false),
         }

@@ -191,6 +191,8 @@ pub(super) struct SocketRecord {
     /// How it reaches subscribers, if it publishes.
     pub(super) publishing: Publishing,
     pub(super) lines: Lines,
+    /// The transport has no room for what waits in the outbox.
+    pub(super) stalled: AtomicBool,
     /// Set when its service is closed: it takes nothing more.
     pub(super) closing: AtomicBool,
 }

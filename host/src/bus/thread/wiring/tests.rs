@@ -223,6 +223,28 @@ fn a_publishers_wire_is_closed_before_the_listener_is_bound() {
 }
 
 #[test]
+fn who_does_not_read_outside_is_not_felt_here() {
+    let script = Script::default();
+    let (bus, inside) = (script.bus(), mailbox());
+    let handle = bus.handle();
+    script.state().full = true;
+    let small = SocketSpec { max_queue_size: Some(2), ..spec(SocketRole::Publisher, true, &[]) };
+    let publisher = open(&handle, "core", small, &mailbox());
+    open(&handle, "display", spec(SocketRole::Subscriber, false, &["a"]), &inside);
+    let send = |topic, payload| handle.send(publisher, topic, payload);
+    assert_eq!([send("a", b"1"), send("b", b"2")], [SendOutcome::Queued; 2]);
+    settled(&handle);
+    assert_eq!(send("b", b"3"), SendOutcome::Full, "nobody got it");
+    assert_eq!(send("a", b"4"), SendOutcome::Queued);
+    assert_eq!(take_all(&inside), ["a 1", "a 4"]);
+    assert_eq!(handle.stats()[0].dropped_outbox_full, 2);
+    script.state().full = false;
+    settled(&handle);
+    assert_eq!(script.said(3)[1..], ["send 1 a 1", "send 1 b 2"]);
+    bus.shutdown(LIMIT).expect("closed");
+}
+
+#[test]
 fn who_shares_a_wire_sends_in_turn_and_the_last_one_closes_it() {
     let script = Script::default();
     let bus = script.bus();
