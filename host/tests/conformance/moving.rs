@@ -1,7 +1,7 @@
 //! Messages of every kind, over every way.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use exphost::bus::BusHandle;
 use exphost::bus::transport::TransportKind;
@@ -30,13 +30,28 @@ pub(crate) struct Pair<'a> {
     pub(crate) mailbox: &'a Mailbox,
 }
 
+/// What keeps a loop that tries again and again from going on for ever.
+struct Deadline(Instant);
+
+impl Deadline {
+    fn new() -> Self {
+        Self(Instant::now() + LIMIT)
+    }
+
+    fn check(&self) {
+        assert!(Instant::now() < self.0, "nothing has arrived within {LIMIT:?}");
+    }
+}
+
 impl Pair<'_> {
     /// Sends from the host, or to it, until something of it has arrived: from then on the
     /// connection stands, and the subscription with it.
     pub(crate) fn resume(&self, peer: &mut Peer) {
+        let in_time = Deadline::new();
         match self.role {
             SocketRole::Publisher | SocketRole::Push => {
                 while {
+                    in_time.check();
                     let _ = self.handle.send(self.socket, "sync", b"{\"sync\":1}");
                     peer.receive_within(Duration::from_millis(10)).is_none()
                 } {}
@@ -44,6 +59,7 @@ impl Pair<'_> {
             SocketRole::Subscriber | SocketRole::Pull => {
                 let mut seen = false;
                 while !seen {
+                    in_time.check();
                     peer.send(self.on_the_wire("{\"sync\":1}"));
                     wait_readable(self.mailbox, Duration::from_millis(10));
                     self.mailbox.take(usize::MAX, &mut |_| seen = true);
@@ -64,8 +80,10 @@ impl Pair<'_> {
             SocketRole::Publisher | SocketRole::Push => {
                 let queued = self.handle.send(self.socket, "t", text.as_bytes());
                 assert_eq!(queued, SendOutcome::Queued);
-                let expected = self.on_the_wire(text);
-                while peer.receive() != expected.as_bytes() {}
+                let (expected, in_time) = (self.on_the_wire(text), Deadline::new());
+                while peer.receive() != expected.as_bytes() {
+                    in_time.check();
+                }
             }
             SocketRole::Subscriber | SocketRole::Pull => {
                 peer.send(self.on_the_wire(text));
@@ -183,8 +201,9 @@ pub(crate) fn a_changed_subscription_takes_effect(kind: TransportKind) {
     let socket = open(&handle, "core", wanted, &mailbox);
     let endpoint = format!("{LOCAL}:{port}");
     let publish_until = |peer: &mut Peer, wanted: &str, topics: &[&str]| {
-        let mut seen = Vec::new();
+        let (mut seen, in_time) = (Vec::new(), Deadline::new());
         while !seen.iter().any(|topic| topic == wanted) {
+            in_time.check();
             for topic in topics {
                 peer.send(format!("{topic} {{}}"));
             }
@@ -301,7 +320,7 @@ pub(crate) fn a_push_without_a_peer_waits_and_blocks_nobody(kind: TransportKind)
     for _ in 0..100 {
         assert_eq!(late.receive(), b"{\"waits\":1}");
     }
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     bus.shutdown(LIMIT).expect("closed");
     assert!(begin.elapsed() < LIMIT / 3, "its linger of a second is over");
     peer.close();
