@@ -215,10 +215,14 @@ fn plain(bytes: &[u8]) -> usize {
     // So many that the compiler compares them side by side, without a branch for each.
     const STRIDE: usize = 32;
     let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    let specials = |chunk: &[u8; STRIDE]| {
+        // Sums instead of `||`, which would stop at the first.
+        chunk.iter().fold(0, |specials, byte| {
+            specials | u8::from(*byte < b' ') | u8::from(*byte == b'"') | u8::from(*byte == b'\\')
+        })
+    };
     let (chunks, _) = bytes.as_chunks::<STRIDE>();
-    let clean = chunks
-        .iter()
-        .take_while(|chunk| !chunk.iter().fold(false, |special, byte| special | is_special(*byte)));
+    let clean = chunks.iter().take_while(|chunk| specials(chunk) == 0);
     let passed = clean.count() * STRIDE;
     let rest = &bytes[passed..];
     passed + rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len())

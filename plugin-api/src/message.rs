@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use crate::abi::RawEnvelope;
+use crate::abi::{CheckedEnvelope, RawEnvelope};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json;
 use crate::schemas::MessageType;
@@ -14,29 +14,25 @@ use crate::schemas::MessageType;
 ///
 /// Cloning is cheap and copies no bytes.
 #[derive(Clone)]
-pub struct Message(Rc<RawEnvelope>);
+pub struct Message(Rc<CheckedEnvelope>);
 
 impl Message {
     /// A message from what the mailbox delivered; `None` when the parts lie outside the frame or
     /// the topic is not UTF-8, which the host rules out.
     pub(crate) fn from_raw(raw: RawEnvelope) -> Option<Self> {
-        let frame = raw.bytes.as_slice();
-        std::str::from_utf8(frame.get(..raw.topic_len)?).ok()?;
-        frame.get(raw.payload_start..)?;
-        Some(Self(Rc::new(raw)))
+        CheckedEnvelope::of(raw).map(Rc::new).map(Self)
     }
 
     /// The topic; empty for a message that names none.
     #[must_use]
     pub fn topic(&self) -> &str {
-        let topic = self.0.bytes.as_slice().get(..self.0.topic_len).unwrap_or_default();
-        std::str::from_utf8(topic).unwrap_or_default()
+        self.0.topic()
     }
 
     /// The payload: JSON text.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        self.0.bytes.as_slice().get(self.0.payload_start..).unwrap_or_default()
+        self.0.payload()
     }
 
     /// The payload, read as a `T`, which may borrow from the message.

@@ -98,14 +98,15 @@ pub(super) fn publish(
         add(&record.counters.dropped_too_large, 1);
         return (SendOutcome::TooLarge, false);
     }
-    if !state.wired && state.routes.is_empty() && head.is_none() {
+    let wired = state.wired && record.may_be_heard();
+    if !wired && state.routes.is_empty() && head.is_none() {
         return (SendOutcome::Queued, false);
     }
     let frame = match &head {
         None => frame::join(SocketRole::Publisher, topic, payload),
         Some(head) => frame::join_parts(topic, &head.parts(payload)),
     };
-    if state.wired {
+    if wired {
         match record.outbox.offer(frame.clone()) {
             Offered::Queued => {}
             Offered::Full if record.stalled.load(Ordering::Relaxed) && state.reaches(&frame) => {}
@@ -122,7 +123,6 @@ pub(super) fn publish(
         None => false,
     };
     let drops = deliver(record, &state.routes, &frame);
-    let wired = state.wired;
     drop(guard);
     // The log may be slow, so it is written without the lock.
     for (subscriber, dropped) in drops {

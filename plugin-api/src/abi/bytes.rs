@@ -79,6 +79,32 @@ pub struct RawEnvelope {
     pub bytes: HostBytes,
 }
 
+/// An envelope whose parts were found to lie within its frame, with a topic that is UTF-8. It is
+/// looked at once: a topic is asked for several times a message.
+pub(crate) struct CheckedEnvelope(RawEnvelope);
+
+impl CheckedEnvelope {
+    /// `None` when a part lies outside the frame or the topic is not UTF-8.
+    pub(crate) fn of(raw: RawEnvelope) -> Option<Self> {
+        let frame = raw.bytes.as_slice();
+        std::str::from_utf8(frame.get(..raw.topic_len)?).ok()?;
+        frame.get(raw.payload_start..)?;
+        Some(Self(raw))
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        let topic = self.0.bytes.as_slice().get(..self.0.topic_len).unwrap_or_default();
+        // SAFETY: `of`, which alone makes values of this type, found these bytes to be UTF-8. They
+        // are the same ever since: the envelope is private and nothing here changes it, and
+        // `HostBytes` promises that its memory does not change either.
+        unsafe { std::str::from_utf8_unchecked(topic) }
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.0.bytes.as_slice().get(self.0.payload_start..).unwrap_or_default()
+    }
+}
+
 /// Where the other side writes bytes that this side keeps: the callee never hands out memory.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]

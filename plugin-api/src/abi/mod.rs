@@ -29,6 +29,7 @@ pub mod runner;
 
 pub(crate) use client::{Host, Word};
 
+pub(crate) use bytes::CheckedEnvelope;
 pub use bytes::{ByteSink, HostBytes, RawEnvelope};
 pub(crate) use codes::codes;
 pub use codes::{

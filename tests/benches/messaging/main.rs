@@ -116,6 +116,7 @@ fn main() -> std::process::ExitCode {
             return std::process::ExitCode::from(2);
         }
     };
+    harness::artefacts::build_only(&["fixture-bench"]);
     let mut report = Report::new(&options);
     for (name, scenario) in SCENARIOS {
         if options.scenarios.is_empty() || options.scenarios.iter().any(|wanted| wanted == name) {
