@@ -89,9 +89,21 @@ fn libraries(options: &Options) -> Vec<&'static str> {
     names
 }
 
+/// The host on its other transport.
+pub(crate) const ON_ZEROMQ: &str = "exphost-zeromq";
+/// A host with services whose payloads are JSON text already, which they need not serialise.
+pub(crate) const READY: &str = "exphost-ready";
+
+/// The host under its names: first as it usually is.
+fn hosts(options: &Options, also: &[&'static str]) -> Vec<&'static str> {
+    let names = std::iter::once("exphost").chain(also.iter().copied());
+    names.filter(|name| options.wants(name)).collect()
+}
+
 /// A host on a project whose own file turns off what a bench does not want.
-fn start(project: Project, services: &[&str]) -> Process {
-    let host = project.config("exphost", "[reload]\nwatch = false\n").start();
+fn start(name: &str, project: Project, services: &[&str]) -> Process {
+    let transport = if name == ON_ZEROMQ { "[bus]\ntransport = \"zeromq\"\n" } else { "" };
+    let host = project.config("exphost", format!("[reload]\nwatch = false\n{transport}")).start();
     for service in services {
         host.wait_until_running(service);
     }
@@ -119,16 +131,16 @@ pub(crate) fn stations(
     also: &[&'static str],
     subscribers: usize,
 ) -> Vec<Contender<Link>> {
-    let ours = std::iter::once("exphost").chain(also.iter().copied());
-    let names = ours.filter(|name| options.wants(name)).chain(libraries(options));
-    names
+    hosts(options, also)
+        .into_iter()
+        .chain(libraries(options))
         .map(|name| {
             let (mut link, out) = (Link::bind(), free_port());
             let process = if name.starts_with("exphost") {
                 let toml = socket("zmq.publisher", out, true)
                     + &socket("zmq.subscriber", link.port(), false)
                     + EVERYTHING;
-                start(Project::new().service("bench", "fixture-bench", toml), &["bench"])
+                start(name, Project::new().service("bench", "fixture-bench", toml), &["bench"])
             } else {
                 Process::peer(name, "station", &[link.port(), out])
             };
@@ -140,13 +152,14 @@ pub(crate) fn stations(
 
 /// Everybody with two services in one process: one hears the bench and publishes, the other hears that
 /// one and answers to the bench.
-pub(crate) fn pairs(options: &Options) -> Vec<Contender<Link>> {
-    let ours = std::iter::once("exphost").filter(|name| options.wants(name));
-    ours.chain(libraries(options))
+pub(crate) fn pairs(options: &Options, also: &[&'static str]) -> Vec<Contender<Link>> {
+    hosts(options, also)
+        .into_iter()
+        .chain(libraries(options))
         .map(|name| {
             let (mut link, out) = (Link::bind(), free_port());
             let (to, fro) = (free_port(), free_port());
-            let process = if name == "exphost" {
+            let process = if name.starts_with("exphost") {
                 let first = socket("zmq.subscriber", link.port(), false)
                     + EVERYTHING
                     + &socket("peer.publisher", to, true)
@@ -158,7 +171,7 @@ pub(crate) fn pairs(options: &Options) -> Vec<Contender<Link>> {
                     + EVERYTHING;
                 let project = Project::new().service("first", "fixture-bench", first);
                 let project = project.service("second", "fixture-bench", second);
-                start(project, &["first", "second"])
+                start(name, project, &["first", "second"])
             } else {
                 Process::peer(name, "pair", &[link.port(), out, to, fro])
             };
@@ -171,15 +184,16 @@ pub(crate) fn pairs(options: &Options) -> Vec<Contender<Link>> {
 
 /// Everybody with one worker, which takes tasks from the bench and pushes results to it.
 pub(crate) fn workers(options: &Options) -> Vec<Contender<Controller>> {
-    let ours = std::iter::once("exphost").filter(|name| options.wants(name));
-    ours.chain(libraries(options))
+    hosts(options, &[ON_ZEROMQ])
+        .into_iter()
+        .chain(libraries(options))
         .map(|name| {
             let controller = Controller::bind();
             let (tasks, results) = controller.ports();
-            let process = if name == "exphost" {
+            let process = if name.starts_with("exphost") {
                 let toml =
                     socket("worker.pull", tasks, false) + &socket("worker.push", results, false);
-                start(Project::new().service("bench", "fixture-bench", toml), &["bench"])
+                start(name, Project::new().service("bench", "fixture-bench", toml), &["bench"])
             } else {
                 Process::peer(name, "worker", &[tasks, results])
             };

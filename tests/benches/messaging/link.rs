@@ -193,10 +193,10 @@ impl Link {
     }
 
     /// The same where another service of the contender hears the numbers, which answers to the marks.
-    pub(crate) fn relay_round(&self, size: usize, time: Duration) -> Round {
+    pub(crate) fn relay_round(&self, size: usize, ready: bool, time: Duration) -> Round {
         let (_, stride) = window(size);
         let mut last = None;
-        self.credit_round(size, false, time, &mut || {
+        self.credit_round(size, ready, time, &mut || {
             let count = self.next_count(0);
             if let Some(last) = last {
                 assert_eq!(count, last + stride, "every number arrived");

@@ -1,12 +1,12 @@
 //! One service against one or more sockets of the bench, which are in another process.
 
 use crate::Options;
-use crate::contender::{measure, stations};
+use crate::contender::{ON_ZEROMQ, READY, measure, stations};
 use crate::report::{Case, Unit};
 
 /// SUB → handler.
 pub(crate) fn receive(options: &Options, done: &mut dyn FnMut(Case)) {
-    let mut contenders = stations(options, &[], 1);
+    let mut contenders = stations(options, &[ON_ZEROMQ], 1);
     for &size in &options.sizes {
         let rows = measure(options, &mut contenders, |contender| {
             contender.end.receive_round(size, options.round)
@@ -26,9 +26,6 @@ pub(crate) fn publish_to_eight(options: &Options, done: &mut dyn FnMut(Case)) {
     publish(options, "publish-8", "published to each of eight subscribers", 8, done);
 }
 
-/// A service whose payload is JSON text already, which it need not serialise.
-const READY: &str = "exphost-ready";
-
 fn publish(
     options: &Options,
     scenario: &'static str,
@@ -36,7 +33,7 @@ fn publish(
     subscribers: usize,
     done: &mut dyn FnMut(Case),
 ) {
-    let mut contenders = stations(options, &[READY], subscribers);
+    let mut contenders = stations(options, &[READY, ON_ZEROMQ], subscribers);
     for &size in &options.sizes {
         let rows = measure(options, &mut contenders, |contender| {
             let ready = contender.name == READY;
@@ -51,7 +48,7 @@ const QUESTION: usize = 64;
 
 /// tcp round trips.
 pub(crate) fn latency(options: &Options, done: &mut dyn FnMut(Case)) {
-    let mut contenders = stations(options, &[], 1);
+    let mut contenders = stations(options, &[ON_ZEROMQ], 1);
     let rows = measure(options, &mut contenders, |contender| {
         contender.end.ping_round(QUESTION, options.round)
     });
