@@ -98,7 +98,7 @@ pub(super) fn publish(
         add(&record.counters.dropped_too_large, 1);
         return (SendOutcome::TooLarge, false);
     }
-    let wired = state.wired && record.may_be_heard();
+    let wired = state.wired;
     if !wired && state.routes.is_empty() && head.is_none() {
         return (SendOutcome::Queued, false);
     }

@@ -280,13 +280,6 @@ impl SocketRecord {
         self.endpoint.get().cloned().unwrap_or_else(|| self.plan.endpoint.to_string())
     }
 
-    /// Whether anybody may hear what goes out by the wire. Nobody hears a publisher that has bound and
-    /// has no connection: ZeroMQ would drop the message, after the bus thread was woken for it. One
-    /// that connects is heard later by a peer that is away for a moment.
-    pub(super) fn may_be_heard(&self) -> bool {
-        !self.plan.bind || self.counters.connections.load(Ordering::Relaxed) > 0
-    }
-
     pub(super) fn stats(&self) -> SocketStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
