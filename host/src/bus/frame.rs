@@ -206,6 +206,9 @@ mod tests {
             for topic in ["t", "heartbeat", "日本"] {
                 let joined = join(SocketRole::Publisher, topic, &frame);
                 assert_eq!(joined.len(), joined_len(SocketRole::Publisher, topic, &frame));
+                let alone = join(SocketRole::Publisher, topic, &frame).try_into_mut();
+                let capacity = alone.expect("nobody shares it").capacity();
+                assert_eq!(capacity, joined.len(), "sent without a second allocation");
                 let again = cut(&joined, SocketRole::Subscriber);
                 assert_eq!(again, Ok((topic.as_bytes(), &frame[..])));
             }

@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const BURST: usize = 1500;
 
 /// Takes everything at once. While the first burst is half sent it sends one message itself, and
-/// it tells how many messages it had when the bus went to sleep.
+/// it tells how many messages it had whenever the bus goes to sleep.
 struct Script {
     handle: Receiver<BusHandle>,
     go: Receiver<()>,
@@ -50,7 +50,8 @@ impl Transport for Script {
                 assert_eq!(handle.send(interests[0].id, "late", b"{}"), SendOutcome::Queued);
             }
         } else if self.sent == 0 {
-            // The whole burst is there before the bus looks.
+            // The burst begins when the bus is here, and is there as a whole before it looks.
+            let _ = self.asleep.send(0);
             let _ = self.go.recv_timeout(LIMIT);
         }
         let mut fds = [PollFd::new(&wake, PollFlags::IN)];
@@ -101,9 +102,9 @@ fn what_is_queued_between_two_batches_is_sent_too() {
     let handle = bus.handle();
     let mailbox = Arc::new(Mailbox::new(MailboxLimits::default()).expect("a mailbox"));
     let role = SocketRole::Publisher;
-    // One that connects: what one publishes that has bound goes nowhere as long as nobody is there.
-    let spec = SocketSpec::new(role, "zmq.publisher", "tcp://127.0.0.1", 5555, false);
+    let spec = SocketSpec::new(role, "zmq.publisher", "tcp://127.0.0.1", 5555, true);
     let socket = handle.open("core", spec, mailbox).expect("open");
+    assert_eq!(slept.recv_timeout(LIMIT), Ok(0), "the bus waits");
     for _ in 0..BURST {
         assert_eq!(handle.send(socket, "burst", b"{}"), SendOutcome::Queued);
     }
