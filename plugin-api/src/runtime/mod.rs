@@ -6,6 +6,7 @@ mod guard;
 mod handover;
 mod inbox;
 mod lifecycle;
+mod running;
 mod serve;
 mod tasks;
 #[cfg(test)]

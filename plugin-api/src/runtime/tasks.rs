@@ -1,15 +1,12 @@
 //! The tasks that a service registers, by name.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::task::{AbortHandle, spawn_local};
-
 use super::guard::guarded;
+use super::running::Running;
 use crate::abi::RunOutcome;
 use crate::context::{Context, StopReason};
 use crate::error::Result;
@@ -20,9 +17,8 @@ type Task = Pin<Box<dyn Future<Output = Result<()>>>>;
 #[derive(Default)]
 pub(crate) struct Tasks {
     waiting: RefCell<Vec<(String, Task)>>,
-    running: RefCell<BTreeMap<u64, (String, AbortHandle)>>,
-    added: Cell<u64>,
-    ended: Notify,
+    /// By their names.
+    running: Running<String>,
 }
 
 impl Tasks {
@@ -33,44 +29,26 @@ impl Tasks {
     /// Spawns what was added since the last call.
     pub(crate) fn spawn_waiting(&self, ctx: &Context) {
         for (name, task) in self.waiting.take() {
-            let id = self.added.get();
-            self.added.set(id + 1);
-            let handle = spawn_local(supervised(ctx.clone(), id, name.clone(), task));
-            self.running.borrow_mut().insert(id, (name, handle.abort_handle()));
+            let ctx = ctx.clone();
+            self.running.spawn(name.clone(), |id| supervised(ctx, id, name, task));
         }
     }
 
     /// Whether there were tasks and all have ended.
     pub(crate) fn all_ended(&self) -> bool {
-        self.added.get() > 0 && self.waiting.borrow().is_empty() && self.running.borrow().is_empty()
+        self.running.have_begun() && self.waiting.borrow().is_empty() && self.running.is_empty()
     }
 
     /// Waits for the tasks that have begun to end.
     pub(super) async fn ended_within(&self, grace: Duration) {
-        let all_ended = async {
-            while !self.running.borrow().is_empty() {
-                self.ended.notified().await;
-            }
-        };
-        // Those that have not ended are there to be cancelled.
-        let _ = tokio::time::timeout(grace, all_ended).await;
+        self.running.ended_within(grace).await;
     }
 
     /// Cancels the tasks that have not ended, and names them. They are dropped when the runtime gets
     /// to them; those that never began are dropped at once.
     pub(super) fn cancel(&self) -> Vec<String> {
         self.waiting.take();
-        let late = self.running.take().into_values();
-        let late = late.map(|(name, task)| {
-            task.abort();
-            name
-        });
-        late.collect()
-    }
-
-    fn end(&self, id: u64) {
-        self.running.borrow_mut().remove(&id);
-        self.ended.notify_one();
+        self.running.cancel()
     }
 }
 
@@ -83,6 +61,6 @@ async fn supervised(ctx: Context, id: u64, name: String, task: Task) {
             ctx.begin_stop(StopReason::TaskError);
         }
     }
-    ctx.shared().tasks.end(id);
+    ctx.shared().tasks.running.end(id);
     ctx.shared().arrivals.notify_one();
 }

@@ -1,15 +1,12 @@
 //! Work on tasks beside the handlers, and what is left of it at the end.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::task::{AbortHandle, spawn_local};
-
 use super::dispatch;
 use super::guard::guarded;
+use super::running::Running;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::message::Message;
@@ -18,9 +15,7 @@ use crate::zmq::InHand;
 /// What is worked on, and tasks that were not finished.
 #[derive(Default)]
 pub(crate) struct Work {
-    running: RefCell<BTreeMap<u64, AbortHandle>>,
-    spawned: Cell<u64>,
-    ended: Notify,
+    running: Running<()>,
     cut_off: Cell<bool>,
     unfinished: RefCell<Vec<Unfinished>>,
 }
@@ -40,28 +35,18 @@ impl Work {
         in_hand: InHand,
         work: impl Future<Output = Result<()>> + 'static,
     ) {
-        let id = self.spawned.get();
-        self.spawned.set(id + 1);
-        let handle = spawn_local(supervised(ctx.clone(), id, in_hand, work));
-        self.running.borrow_mut().insert(id, handle.abort_handle());
+        let ctx = ctx.clone();
+        self.running.spawn((), |id| supervised(ctx, id, in_hand, work));
     }
 
     /// Waits for all work to end.
     pub(super) async fn ended_within(&self, grace: Duration) {
-        let all_ended = async {
-            while !self.running.borrow().is_empty() {
-                self.ended.notified().await;
-            }
-        };
-        // What has not ended is there to be cancelled.
-        let _ = tokio::time::timeout(grace, all_ended).await;
+        self.running.ended_within(grace).await;
     }
 
-    /// Cancels what has not ended. Its tasks are dropped when the runtime gets to it.
+    /// Cancels what has not ended.
     pub(super) fn cancel(&self) {
-        for (_, work) in self.running.take() {
-            work.abort();
-        }
+        self.running.cancel();
     }
 
     /// From now on, a task that the service drops was not finished.
@@ -86,8 +71,7 @@ async fn supervised(
 ) {
     let result = limited(&in_hand, guarded(work)).await;
     dispatch::work_ended(&ctx, in_hand, result);
-    ctx.shared().work.running.borrow_mut().remove(&id);
-    ctx.shared().work.ended.notify_one();
+    ctx.shared().work.running.end(id);
 }
 
 /// Awaits what somebody does with a task, for as long as it may take.
