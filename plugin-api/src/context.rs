@@ -35,8 +35,6 @@ pub(crate) struct Shared {
     born: Instant,
     pub(crate) states: StateLog,
     stop: watch::Sender<bool>,
-    /// The same, for who asks before each message.
-    is_stopping: Cell<bool>,
     /// When the stop was asked for, which is when the stop timeout began.
     stop_began: Cell<Option<Instant>>,
     stop_timeout: Duration,
@@ -111,7 +109,6 @@ impl Context {
             born: Instant::now(),
             states: StateLog::new(Timestamp::now()),
             stop: watch::Sender::new(false),
-            is_stopping: Cell::new(false),
             stop_began: Cell::new(None),
             stop_timeout: request.stop_timeout,
             ending: Cell::new(Ending::Unsaid),
@@ -167,7 +164,8 @@ impl Context {
     /// Whether the service has been asked to stop.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
-        self.0.is_stopping.get()
+        // Asked before each message: the channel would take a lock.
+        self.0.stop_began.get().is_some()
     }
 
     /// Waits until the service is asked to stop.
@@ -253,7 +251,6 @@ impl Context {
     }
 
     pub(crate) fn begin_stop(&self, reason: StopReason) {
-        self.0.is_stopping.set(true);
         if self.0.stop.send_replace(true) {
             return;
         }
