@@ -1,6 +1,6 @@
 //! `socket_options`: ZeroMQ's option names and values, checked before a socket exists.
 
-use plugin_api::zmq::{SocketOptions, SocketRole};
+use plugin_api::zmq::{SocketOptions, SocketRole, option_name};
 
 use super::error::BusError;
 
@@ -116,14 +116,13 @@ pub fn parse(
 }
 
 fn find(name: &str) -> Result<SocketOption, BusError> {
-    let upper = name.to_ascii_uppercase();
-    let bare = upper.strip_prefix("ZMQ_").unwrap_or(&upper);
+    let bare = option_name(name);
     if let Some(option) = SocketOption::ALL.iter().find(|option| option.name() == bare) {
         return Ok(*option);
     }
     let nearest = SocketOption::ALL
         .iter()
-        .map(|option| (strsim::jaro_winkler(option.name(), bare), option.name()))
+        .map(|option| (strsim::jaro_winkler(option.name(), &bare), option.name()))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(likeness, _)| *likeness > 0.8);
     let error = BusError::new(format!("unknown socket option {name}"));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use plugin_api::constants::{BIND_ADDRESS, CONNECT_ADDRESS, DEFAULT_PORTS};
-use plugin_api::zmq::SocketRole;
+use plugin_api::zmq::{SocketRole, option_name, overlap};
 use serde_json::Value;
 
 use super::origin::{Origin, Origins, Part, Position};
@@ -140,11 +140,7 @@ fn collect<'c>(
 
 fn options_of(section: &Value) -> BTreeMap<String, Value> {
     let options = section.get("socket_options").and_then(Value::as_object);
-    let one_name = |name: &str| {
-        let upper = name.to_ascii_uppercase();
-        upper.strip_prefix("ZMQ_").map_or(upper.clone(), str::to_owned)
-    };
-    options.into_iter().flatten().map(|(name, value)| (one_name(name), value.clone())).collect()
+    options.into_iter().flatten().map(|(name, value)| (option_name(name), value.clone())).collect()
 }
 
 fn has_port(host: &str) -> bool {
@@ -169,23 +165,7 @@ fn clash(a: &Socket<'_>, b: &Socket<'_>) -> bool {
     if !a.bind || !b.bind || (share(a, b) && same_options) {
         return false;
     }
-    match (tcp(&a.endpoint), tcp(&b.endpoint)) {
-        (Some((host_a, port_a)), Some((host_b, port_b))) => {
-            port_a == port_b && (host_a == host_b || host_a == "*" || host_b == "*")
-        }
-        _ => a.endpoint == b.endpoint,
-    }
-}
-
-/// Host and port, with one name for each way to write the same host.
-fn tcp(endpoint: &str) -> Option<(&str, &str)> {
-    let (host, port) = endpoint.strip_prefix("tcp://")?.rsplit_once(':')?;
-    let host = match host {
-        "0.0.0.0" | "[::]" | "::" => "*",
-        "localhost" => "127.0.0.1",
-        other => other,
-    };
-    Some((host, port))
+    overlap(&a.endpoint, &b.endpoint)
 }
 
 fn two_binds(socket: &Socket<'_>, earlier: &Socket<'_>) -> Problem {

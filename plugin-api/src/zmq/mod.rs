@@ -21,7 +21,7 @@ pub use config::{
 pub use controller::Controller;
 pub use pub_sub::PubSub;
 pub use roster::{ControllerConfig, WorkerLink};
-pub use spec::{SocketOptions, SocketRole, SocketSpec, WhenFull};
+pub use spec::{SocketOptions, SocketRole, SocketSpec, WhenFull, option_name, overlap};
 pub use task::Task;
 pub use worker::{Worker, WorkerConfig};
 

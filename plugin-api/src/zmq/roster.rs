@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::config::{PublisherConfig, ResultPullConfig, SubscriberConfig, TaskPushConfig};
-use super::spec::{SocketSpec, endpoint};
+use super::spec::{SocketSpec, endpoint, overlap};
 
 /// `zmq` of a service that hands tasks to workers and gets their results.
 ///
@@ -128,41 +128,21 @@ impl ControllerConfig {
     }
 
     fn check_places(&self) -> Result<(), String> {
-        let mut places: Vec<(String, &str, u16)> = Vec::new();
+        let mut places: Vec<(String, String)> = Vec::new();
         for (name, WorkerLink { push, pull, .. }) in &self.workers {
             let ends = [("push", &push.address, push.port), ("pull", &pull.address, pull.port)];
             for (end, address, port) in ends {
                 let key = format!("zmq.workers.{name}.{end}");
-                let same = |(_, other, at): &&(_, &str, u16)| same_place(address, port, other, *at);
-                if let Some((other, _, _)) = places.iter().find(same) {
-                    let place = endpoint(address, port);
+                let place = endpoint(address, port);
+                if let Some((other, _)) = places.iter().find(|(_, other)| overlap(&place, other)) {
                     return Err(format!(
                         "{key} and {other} are both at {place}; each takes its own"
                     ));
                 }
-                places.push((key, address, port));
+                places.push((key, place));
             }
         }
         Ok(())
-    }
-}
-
-fn same_place(address: &str, port: u16, other: &str, other_port: u16) -> bool {
-    let (Some(host), Some(other_host)) =
-        (address.strip_prefix("tcp://"), other.strip_prefix("tcp://"))
-    else {
-        return address == other;
-    };
-    let (host, other_host) = (one_name(host), one_name(other_host));
-    port == other_port && (host == other_host || host == "*" || other_host == "*")
-}
-
-/// One name for each way to write the same host.
-fn one_name(host: &str) -> &str {
-    match host {
-        "0.0.0.0" | "[::]" | "::" => "*",
-        "localhost" => "127.0.0.1",
-        other => other,
     }
 }
 

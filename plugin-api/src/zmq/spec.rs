@@ -90,3 +90,33 @@ impl SocketSpec {
 pub(super) fn endpoint(address: &str, port: u16) -> String {
     if address.starts_with("tcp://") { format!("{address}:{port}") } else { address.to_owned() }
 }
+
+/// The one name that all spellings of a ZeroMQ option stand for: they may be in any case, and begin
+/// with `ZMQ_` or not.
+#[must_use]
+pub fn option_name(written: &str) -> String {
+    let upper = written.to_ascii_uppercase();
+    upper.strip_prefix("ZMQ_").map_or(upper.clone(), str::to_owned)
+}
+
+/// Whether two endpoints, as [`SocketSpec::endpoint`] writes them, are or include the same place.
+#[must_use]
+pub fn overlap(a: &str, b: &str) -> bool {
+    match (tcp(a), tcp(b)) {
+        (Some((host_a, port_a)), Some((host_b, port_b))) => {
+            port_a == port_b && (host_a == host_b || host_a == "*" || host_b == "*")
+        }
+        _ => a == b,
+    }
+}
+
+/// Host and port, with one name for each way to write the same host.
+fn tcp(endpoint: &str) -> Option<(&str, &str)> {
+    let (host, port) = endpoint.strip_prefix("tcp://")?.rsplit_once(':')?;
+    let host = match host {
+        "0.0.0.0" | "[::]" | "::" => "*",
+        "localhost" => "127.0.0.1",
+        other => other,
+    };
+    Some((host, port))
+}

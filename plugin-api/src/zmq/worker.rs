@@ -12,7 +12,7 @@ use super::config::{
 use super::outlet::{Outlet, Tagged};
 use super::pub_sub::PubSub;
 use super::seconds;
-use super::spec::SocketSpec;
+use super::spec::{SocketSpec, option_name};
 use super::task::Intake;
 use crate::context::{Context, Source};
 use crate::error::{Error, Result};
@@ -81,9 +81,8 @@ impl WorkerConfig {
         let queue = self.pull.max_queue_size.unwrap_or(ahead);
         let mut spec = self.pull.socket("zmq.pull");
         spec.max_queue_size = messages(Some(queue));
-        // ZeroMQ keeps as many again for each peer; names may be written in any case, and with `ZMQ_`.
-        let given = |name: &String| name.to_ascii_uppercase().ends_with("RCVHWM");
-        if !spec.socket_options.keys().any(given) {
+        // ZeroMQ keeps as many again for each peer.
+        if !spec.socket_options.keys().any(|name| option_name(name) == "RCVHWM") {
             spec.socket_options.insert("RCVHWM".to_owned(), i64::from(queue));
         }
         spec
