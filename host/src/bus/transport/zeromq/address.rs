@@ -49,19 +49,25 @@ pub(super) fn listen(
             rustix::net::listen(&listener, backlog).map_err(|errno| refused(errno.into()))?;
             Ok((Listening::Ipc(listener), endpoint.to_string()))
         }
-        Endpoint::Inproc(_) => Err(OpenError::Other("zeromq has no inproc".to_owned())),
+        Endpoint::Inproc(_) => Err(no_inproc()),
     }
 }
 
 /// What the crate is told to connect to.
-pub(super) fn to_connect(endpoint: &Endpoint) -> String {
-    match endpoint {
+pub(super) fn to_connect(endpoint: &Endpoint) -> Result<String, OpenError> {
+    Ok(match endpoint {
         Endpoint::Tcp { host: Host::Ip(ip), port } if ip.is_ipv6() => {
             format!("tcp://[{ip}]:{port}")
         }
         Endpoint::Tcp { host, port } => format!("tcp://{}:{port}", ip_or_name(host)),
-        Endpoint::Ipc(_) | Endpoint::Inproc(_) => endpoint.to_string(),
-    }
+        Endpoint::Ipc(_) => endpoint.to_string(),
+        Endpoint::Inproc(_) => return Err(no_inproc()),
+    })
+}
+
+/// The bus has refused a PUSH or a PULL of it, and needs no wire for the others.
+fn no_inproc() -> OpenError {
+    OpenError::Other("zeromq has no inproc".to_owned())
 }
 
 /// The crate knows neither `*` nor the names of interfaces, and looks `localhost` up, which may
@@ -104,7 +110,7 @@ mod tests {
             (ip("10.0.0.5"), "tcp://10.0.0.5:5555"),
             (ip("::1"), "tcp://[::1]:5555"),
         ] {
-            assert_eq!(to_connect(&tcp(host, 5555)), expected);
+            assert_eq!(to_connect(&tcp(host, 5555)), Ok(expected.to_owned()));
         }
     }
 

@@ -29,7 +29,6 @@ use self::owner::{Command, Owner, Pace, Side};
 use self::peers::Peers;
 use self::shared::{Credit, Inbound, Signals};
 use super::{Interest, OpenError, PeerEvent, Received, Sent, SocketPlan, Transport};
-use crate::bus::endpoint::Endpoint;
 use crate::bus::options::SocketOption;
 use crate::message::SocketId;
 
@@ -74,8 +73,7 @@ struct Entry {
 pub struct ZeroMq {
     runtime: Option<Runtime>,
     signals: Arc<Signals>,
-    /// `None` for one that lives within this process, of which the crate knows nothing.
-    sockets: BTreeMap<SocketId, Option<Entry>>,
+    sockets: BTreeMap<SocketId, Entry>,
     /// When the last of the closed sockets has stopped sending.
     lingers_until: Instant,
 }
@@ -102,31 +100,23 @@ impl ZeroMq {
     /// What of `interests` is ready now. What is not wakes the bus when it is.
     fn look(&self, interests: &[Interest], ready: &mut Vec<Interest>) {
         ready.extend(interests.iter().filter_map(|interest| {
-            let entry = self.sockets.get(&interest.id)?.as_ref()?;
+            let entry = self.sockets.get(&interest.id)?;
             let read = interest.read && !entry.inbound.is_empty();
             let write = interest.write && entry.credit.has_room();
             (read || write).then_some(Interest { id: interest.id, read, write })
         }));
     }
-
-    fn entry(&self, id: SocketId) -> Option<&Entry> {
-        self.sockets.get(&id)?.as_ref()
-    }
 }
 
 impl Transport for ZeroMq {
     fn open(&mut self, id: SocketId, plan: &SocketPlan) -> Result<String, OpenError> {
-        if matches!(plan.endpoint, Endpoint::Inproc(_)) {
-            self.sockets.insert(id, None);
-            return Ok(plan.endpoint.to_string());
-        }
         let runtime = self.runtime.as_ref().ok_or(OpenError::Other("closed".to_owned()))?;
         warn_of_options(plan);
         let (side, endpoint) = if plan.bind {
             let (listening, endpoint) = listen(&plan.endpoint, plan.option(SocketOption::Backlog))?;
             (Side::Binds(Some(listening)), endpoint)
         } else {
-            (Side::Connects(to_connect(&plan.endpoint)), plan.endpoint.to_string())
+            (Side::Connects(to_connect(&plan.endpoint)?), plan.endpoint.to_string())
         };
         let number = |option, most| {
             let value = plan.option(option).unwrap_or(most).clamp(1, most);
@@ -162,7 +152,7 @@ impl Transport for ZeroMq {
             closing: None,
         };
         runtime.spawn(owner.run());
-        self.sockets.insert(id, Some(entry));
+        self.sockets.insert(id, entry);
         Ok(endpoint)
     }
 
@@ -189,17 +179,14 @@ impl Transport for ZeroMq {
     }
 
     fn receive(&mut self, id: SocketId, each: &mut dyn FnMut(Received) -> ControlFlow<()>) {
-        if let Some(entry) = self.entry(id) {
+        if let Some(entry) = self.sockets.get(&id) {
             entry.inbound.take(each);
         }
     }
 
     fn send(&mut self, id: SocketId, frame: &Bytes) -> Sent {
-        let entry = match self.sockets.get(&id) {
-            None => return Sent::Failed("the socket is closed".to_owned()),
-            // Whoever hears it has it already: there is nobody outside this process.
-            Some(None) => return Sent::Sent,
-            Some(Some(entry)) => entry,
+        let Some(entry) = self.sockets.get(&id) else {
+            return Sent::Failed("the socket is closed".to_owned());
         };
         let Some(leased) = entry.credit.lease(frame) else { return Sent::Full };
         match entry.frames.try_send(leased) {
@@ -211,7 +198,6 @@ impl Transport for ZeroMq {
 
     fn subscribe(&mut self, id: SocketId, topic: &str, wanted: bool) -> Result<(), String> {
         let entry = self.sockets.get(&id).ok_or("the socket is closed")?;
-        let Some(entry) = entry else { return Ok(()) };
         let command = Command::Subscribe { topic: topic.to_owned(), wanted };
         entry.commands.try_send(command).map_err(|error| error.to_string())
     }
@@ -223,16 +209,16 @@ impl Transport for ZeroMq {
     }
 
     fn connections(&self, id: SocketId) -> usize {
-        self.entry(id).map_or(0, |entry| entry.connections.load(Ordering::Relaxed))
+        self.sockets.get(&id).map_or(0, |entry| entry.connections.load(Ordering::Relaxed))
     }
 
     fn release(&mut self, id: SocketId) -> bool {
-        let Some(entry) = self.entry(id).filter(|entry| entry.binds) else { return true };
+        let Some(entry) = self.sockets.get(&id).filter(|entry| entry.binds) else { return true };
         entry.commands.try_send(Command::Release).is_err()
     }
 
     fn close(&mut self, id: SocketId, linger: Duration) {
-        let Some(entry) = self.sockets.remove(&id).flatten() else { return };
+        let Some(entry) = self.sockets.remove(&id) else { return };
         self.lingers_until = self.lingers_until.max(Instant::now() + linger);
         // If it does not hear of it, it sees the end of the channel, and ends at once.
         let _ = entry.commands.try_send(Command::Close(linger));
