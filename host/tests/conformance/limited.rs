@@ -3,17 +3,19 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
-use exphost::bus::BusConfig;
 use exphost::bus::transport::TransportKind;
+use exphost::bus::{Bus, BusConfig, BusHandle, SocketStats};
+use exphost::message::SocketId;
+use exphost::service::mailbox::Mailbox;
 use plugin_api::abi::SendOutcome;
 use plugin_api::zmq::{SocketRole, SocketSpec};
 
 use crate::bus_on;
 use crate::common::{
-    LIMIT, LOCAL, free_port, mailbox, open, port_of, receive_until, spec, stats_of, until,
-    wait_readable,
+    LIMIT, free_port, mailbox, open, port_of, receive_until, spec, stats_of, until, wait_readable,
 };
 use crate::config_on;
 use crate::moving::{Pair, other};
@@ -32,6 +34,61 @@ pub(crate) fn shows(name: &str) -> Option<fn(TransportKind)> {
     }
 }
 
+/// A socket of a role that is bound on this machine, and where it is.
+struct Bound {
+    handle: BusHandle,
+    mailbox: Arc<Mailbox>,
+    socket: SocketId,
+    role: SocketRole,
+    /// Without `tcp://`.
+    address: String,
+}
+
+impl Bound {
+    fn on(bus: &Bus, role: SocketRole) -> Self {
+        Self::of(bus, spec(role, true, 0))
+    }
+
+    fn of(bus: &Bus, wanted: SocketSpec) -> Self {
+        let (handle, mailbox, role) = (bus.handle(), mailbox(), wanted.role);
+        let socket = open(&handle, "core", wanted, &mailbox);
+        let address = format!("127.0.0.1:{}", port_of(&handle, socket));
+        Self { handle, mailbox, socket, role, address }
+    }
+
+    fn endpoint(&self) -> String {
+        format!("tcp://{}", self.address)
+    }
+
+    fn pair(&self) -> Pair<'_> {
+        let Self { handle, mailbox, socket, role, .. } = self;
+        Pair { handle, socket: *socket, role: *role, mailbox }
+    }
+
+    /// A peer of the other implementation, which hears or is heard.
+    fn peer(&self, kind: TransportKind, role: SocketRole) -> Peer {
+        let mut peer = self.new_peer(kind, role);
+        self.pair().sync(&mut peer);
+        peer
+    }
+
+    fn new_peer(&self, kind: TransportKind, role: SocketRole) -> Peer {
+        Peer::open(other(kind), role, false, &self.endpoint())
+    }
+
+    fn stats(&self) -> SocketStats {
+        stats_of(&self.handle, self.socket)
+    }
+}
+
+/// The beginning of a connection by ZMTP 3.0, without security.
+fn greeting() -> Vec<u8> {
+    let mut greeting = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0];
+    greeting.extend_from_slice(b"NULL");
+    greeting.resize(64, 0);
+    greeting
+}
+
 /// A peer that sends heartbeats.
 fn beating(endpoint: &str) -> Peer {
     Peer::open_with(TransportKind::Libzmq, SocketRole::Push, false, endpoint, |socket| {
@@ -42,44 +99,33 @@ fn beating(endpoint: &str) -> Peer {
 
 pub(crate) fn a_heartbeat_is_answered(kind: TransportKind) {
     let bus = bus_on(kind);
-    let (handle, mailbox) = (bus.handle(), mailbox());
-    let role = SocketRole::Pull;
-    let socket = open(&handle, "worker", spec(role, true, 0), &mailbox);
-    let mut peer = beating(&format!("{LOCAL}:{}", port_of(&handle, socket)));
-    let pair = Pair { handle: &handle, socket, role, mailbox: &mailbox };
+    let bound = Bound::on(&bus, SocketRole::Pull);
+    let (mut peer, pair) = (beating(&bound.endpoint()), bound.pair());
     pair.sync(&mut peer);
     // Twice as long as the peer waits for an answer; nothing else can tell that it had one.
-    assert!(!wait_readable(&mailbox, Duration::from_millis(400)));
+    assert!(!wait_readable(&bound.mailbox, Duration::from_millis(400)));
     pair.deliver(&mut peer, "{\"after\":1}");
-    let stats = stats_of(&handle, socket);
+    let stats = bound.stats();
     assert_eq!((stats.connected, stats.lost), (1, 0), "{stats:?}");
     bus.shutdown(LIMIT).expect("closed");
 }
 
 fn a_heartbeat_ends_the_connection(kind: TransportKind) {
     let bus = bus_on(kind);
-    let (handle, mailbox) = (bus.handle(), mailbox());
-    let socket = open(&handle, "worker", spec(SocketRole::Pull, true, 0), &mailbox);
-    let mut peer = beating(&format!("{LOCAL}:{}", port_of(&handle, socket)));
-    until("the peer is turned away", || stats_of(&handle, socket).lost >= 1);
+    let bound = Bound::on(&bus, SocketRole::Pull);
+    let mut peer = beating(&bound.endpoint());
+    until("the peer is turned away", || bound.stats().lost >= 1);
     // It comes back, so that its tasks still arrive.
     peer.send("{\"task\":1}");
-    receive_until(&mailbox, |_| true);
+    receive_until(&bound.mailbox, |_| true);
     bus.shutdown(LIMIT).expect("closed");
 }
 
 pub(crate) fn hostile_bytes_harm_nobody(kind: TransportKind) {
     let bus = bus_on(kind);
-    let (handle, mailbox) = (bus.handle(), mailbox());
-    let role = SocketRole::Pull;
-    let socket = open(&handle, "worker", spec(role, true, 0), &mailbox);
-    let address = format!("127.0.0.1:{}", port_of(&handle, socket));
-    let mut peer = Peer::open(other(kind), SocketRole::Push, false, &format!("tcp://{address}"));
-    let pair = Pair { handle: &handle, socket, role, mailbox: &mailbox };
-    pair.sync(&mut peer);
-    let mut greeting = vec![0_u8; 64];
-    greeting[..12].copy_from_slice(&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0]);
-    greeting[12..16].copy_from_slice(b"NULL");
+    let bound = Bound::on(&bus, SocketRole::Pull);
+    let (mut peer, pair) = (bound.peer(kind, SocketRole::Push), bound.pair());
+    let greeting = greeting();
     let announcing = |flags: u8, length: u64| {
         let mut bytes = greeting.clone();
         bytes.push(flags);
@@ -108,7 +154,7 @@ pub(crate) fn hostile_bytes_harm_nobody(kind: TransportKind) {
     }));
     let mut open_ones = Vec::new();
     for attack in &attacks {
-        let mut stream = TcpStream::connect(&address).expect("connected");
+        let mut stream = TcpStream::connect(&bound.address).expect("connected");
         // It may be cut off while it still writes.
         let _ = stream.write_all(attack);
         open_ones.push(stream);
@@ -119,9 +165,9 @@ pub(crate) fn hostile_bytes_harm_nobody(kind: TransportKind) {
         stream.read_to_end(&mut Vec::new()).ok();
     }
     pair.deliver(&mut peer, "{\"after_them\":1}");
-    let stats = stats_of(&handle, socket);
+    let stats = bound.stats();
     assert!(stats.refused >= 100, "{stats:?}");
-    assert_eq!(mailbox.stats().dropped, 0);
+    assert_eq!(bound.mailbox.stats().dropped, 0);
     bus.shutdown(LIMIT).expect("closed");
     peer.close();
 }
@@ -129,10 +175,7 @@ pub(crate) fn hostile_bytes_harm_nobody(kind: TransportKind) {
 /// A subscriber of the wire that has subscribed to everything, and reads nothing more.
 fn stalled(address: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("connected");
-    let mut greeting = [0_u8; 64];
-    greeting[..12].copy_from_slice(&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0]);
-    greeting[12..16].copy_from_slice(b"NULL");
-    stream.write_all(&greeting).expect("written");
+    stream.write_all(&greeting()).expect("written");
     stream.write_all(b"\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB").expect("written");
     // Its greeting and its READY, which has at least the type of the socket.
     stream.read_exact(&mut [0; 64]).expect("a greeting");
@@ -146,120 +189,99 @@ fn stalled(address: &str) -> TcpStream {
 const FEW: u32 = 100;
 const ROUNDS: usize = 2_000;
 
-fn publisher_with_little_room(kind: TransportKind) -> exphost::bus::Bus {
+fn publisher_with_little_room(kind: TransportKind) -> Bus {
     let config = BusConfig {
         high_water_mark: FEW,
         outbox_messages: FEW as usize,
         linger: Duration::ZERO,
         ..config_on(kind)
     };
-    exphost::bus::Bus::start(config).expect("a bus")
+    Bus::start(config).expect("a bus")
 }
 
 pub(crate) fn a_stalled_subscriber_costs_nobody_else(kind: TransportKind) {
     let bus = publisher_with_little_room(kind);
-    let (handle, nobody) = (bus.handle(), mailbox());
-    let role = SocketRole::Publisher;
-    let socket = open(&handle, "core", spec(role, true, 0), &nobody);
-    let address = format!("127.0.0.1:{}", port_of(&handle, socket));
-    let _stalled = stalled(&address);
-    let mut healthy =
-        Peer::open(other(kind), SocketRole::Subscriber, false, &format!("tcp://{address}"));
-    let pair = Pair { handle: &handle, socket, role, mailbox: &nobody };
-    pair.sync(&mut healthy);
+    let bound = Bound::on(&bus, SocketRole::Publisher);
+    let _stalled = stalled(&bound.address);
+    let (mut healthy, pair) = (bound.peer(kind, SocketRole::Subscriber), bound.pair());
     let large = "x".repeat(50_000);
     for number in 0..ROUNDS {
         pair.deliver(&mut healthy, &format!("{{\"number\":{number},\"rest\":\"{large}\"}}"));
     }
-    assert_eq!(stats_of(&handle, socket).dropped_outbox_full, 0);
+    assert_eq!(bound.stats().dropped_outbox_full, 0);
     bus.shutdown(LIMIT).expect("closed");
     healthy.close();
 }
 
 fn a_stalled_subscriber_fills_the_outbox(kind: TransportKind) {
     let bus = publisher_with_little_room(kind);
-    let (handle, nobody) = (bus.handle(), mailbox());
-    let role = SocketRole::Publisher;
-    let socket = open(&handle, "core", spec(role, true, 0), &nobody);
-    let address = format!("127.0.0.1:{}", port_of(&handle, socket));
-    let stalled = stalled(&address);
-    let mut healthy =
-        Peer::open(other(kind), SocketRole::Subscriber, false, &format!("tcp://{address}"));
-    let pair = Pair { handle: &handle, socket, role, mailbox: &nobody };
-    pair.sync(&mut healthy);
-    let large = "x".repeat(50_000);
-    let payload = format!("{{\"rest\":\"{large}\"}}");
+    let bound = Bound::on(&bus, SocketRole::Publisher);
+    let stalled = stalled(&bound.address);
+    let mut healthy = bound.peer(kind, SocketRole::Subscriber);
+    let payload = format!("{{\"rest\":\"{}\"}}", "x".repeat(50_000));
+    let publish = |payload: &str| bound.handle.send(bound.socket, "t", payload.as_bytes());
     until("nothing more is taken", || {
-        handle.send(socket, "t", payload.as_bytes()) == SendOutcome::Full
-            && stats_of(&handle, socket).dropped_outbox_full > u64::from(FEW)
+        publish(&payload) == SendOutcome::Full && bound.stats().dropped_outbox_full > u64::from(FEW)
     });
     // Bounded, and over as soon as the other one is gone.
     drop(stalled);
     until("the healthy one is served again", || {
         while healthy.receive_within(Duration::from_millis(1)).is_some() {}
-        handle.send(socket, "t", b"{}") == SendOutcome::Queued
+        publish("{}") == SendOutcome::Queued
     });
-    pair.sync(&mut healthy);
+    bound.pair().sync(&mut healthy);
     bus.shutdown(LIMIT).expect("closed");
     healthy.close();
 }
 
 pub(crate) fn a_push_that_lost_its_peer_knows(kind: TransportKind) {
     let bus = bus_on(kind);
-    let (handle, nobody) = (bus.handle(), mailbox());
-    let role = SocketRole::Push;
-    let socket = open(&handle, "core", spec(role, true, 0), &nobody);
-    let endpoint = format!("{LOCAL}:{}", port_of(&handle, socket));
-    let mut peer = Peer::open(other(kind), SocketRole::Pull, false, &endpoint);
-    let pair = Pair { handle: &handle, socket, role, mailbox: &nobody };
-    pair.sync(&mut peer);
-    peer.close();
-    until("the peer is missed", || stats_of(&handle, socket).connections == 0);
+    let bound = Bound::on(&bus, SocketRole::Push);
+    bound.peer(kind, SocketRole::Pull).close();
+    until("the peer is missed", || bound.stats().connections == 0);
     // Its queue may outlive the connection by a moment, so that the very next task could be lost.
-    let mut peer = Peer::open(other(kind), SocketRole::Pull, false, &endpoint);
-    pair.resume(&mut peer);
+    let mut peer = bound.new_peer(kind, SocketRole::Pull);
+    bound.pair().resume(&mut peer);
     bus.shutdown(LIMIT).expect("closed");
     peer.close();
 }
 
 fn a_push_notices_when_it_sends(kind: TransportKind) {
     let bus = bus_on(kind);
-    let (handle, nobody) = (bus.handle(), mailbox());
-    let role = SocketRole::Push;
-    let socket = open(&handle, "core", spec(role, true, 0), &nobody);
-    let endpoint = format!("{LOCAL}:{}", port_of(&handle, socket));
-    let mut peer = Peer::open(other(kind), SocketRole::Pull, false, &endpoint);
-    let pair = Pair { handle: &handle, socket, role, mailbox: &nobody };
-    pair.sync(&mut peer);
-    peer.close();
-    assert_eq!(stats_of(&handle, socket).connections, 1, "nobody has told it");
+    let bound = Bound::on(&bus, SocketRole::Push);
+    bound.peer(kind, SocketRole::Pull).close();
+    assert_eq!(bound.stats().connections, 1, "nobody has told it");
     let mut lost = 0;
     until("the peer is missed", || {
-        assert_eq!(handle.send(socket, "", b"{\"lost\":1}"), SendOutcome::Queued);
+        let sent = bound.handle.send(bound.socket, "", b"{\"lost\":1}");
+        assert_eq!(sent, SendOutcome::Queued);
         lost += 1;
-        stats_of(&handle, socket).connections == 0
+        bound.stats().connections == 0
     });
     assert!(lost >= 1);
     bus.shutdown(LIMIT).expect("closed");
 }
 
-pub(crate) fn push_and_pull_meet_in_process(kind: TransportKind) {
+/// A PUSH and a PULL of this host at one address.
+fn meet_at(kind: TransportKind, address: &str) {
     let bus = bus_on(kind);
     let (handle, mailbox) = (bus.handle(), mailbox());
-    let in_process = |role, bind| SocketSpec {
-        address: "inproc://meeting".to_owned(),
-        ..spec(role, bind, free_port())
-    };
-    open(&handle, "worker", in_process(SocketRole::Pull, true), &mailbox);
-    let push = open(&handle, "core", in_process(SocketRole::Push, false), &mailbox);
+    let at =
+        |role, bind| SocketSpec { address: address.to_owned(), ..spec(role, bind, free_port()) };
+    open(&handle, "worker", at(SocketRole::Pull, true), &mailbox);
+    let push = open(&handle, "core", at(SocketRole::Push, false), &mailbox);
     assert_eq!(handle.send(push, "", b"{\"task\":1}"), SendOutcome::Queued);
     receive_until(&mailbox, |_| true);
     bus.shutdown(LIMIT).expect("closed");
 }
 
+pub(crate) fn push_and_pull_meet_in_process(kind: TransportKind) {
+    meet_at(kind, "inproc://meeting");
+}
+
 /// What the bus says to a socket that it does not open.
 fn refusal(config: BusConfig, address: &str) -> String {
-    let bus = exphost::bus::Bus::start(config).expect("a bus");
+    let bus = Bus::start(config).expect("a bus");
     let wanted =
         SocketSpec { address: address.to_owned(), ..spec(SocketRole::Pull, true, free_port()) };
     let error = bus.handle().open("worker", wanted, mailbox()).expect_err("refused");
@@ -273,17 +295,7 @@ fn inproc_is_refused(kind: TransportKind) {
 }
 
 pub(crate) fn an_abstract_ipc_name_is_an_address(kind: TransportKind) {
-    let bus = bus_on(kind);
-    let (handle, mailbox) = (bus.handle(), mailbox());
-    let wanted = |role, bind| SocketSpec {
-        address: format!("ipc://@exphost-conformance-{}", std::process::id()),
-        ..spec(role, bind, free_port())
-    };
-    open(&handle, "worker", wanted(SocketRole::Pull, true), &mailbox);
-    let push = open(&handle, "core", wanted(SocketRole::Push, false), &mailbox);
-    assert_eq!(handle.send(push, "", b"{\"task\":1}"), SendOutcome::Queued);
-    receive_until(&mailbox, |_| true);
-    bus.shutdown(LIMIT).expect("closed");
+    meet_at(kind, &format!("ipc://@exphost-conformance-{}", std::process::id()));
 }
 
 fn abstract_names_are_refused(kind: TransportKind) {
@@ -302,18 +314,13 @@ fn binding_wide_must_be_insisted_on(kind: TransportKind) {
     assert!(error.contains("aborts the process, which cannot be caught"), "{error}");
     assert!(error.contains("zeromq_beyond_loopback = true"), "{error}");
     let config = BusConfig { zeromq_beyond_loopback: true, ..config_on(kind) };
-    let bus = exphost::bus::Bus::start(config).expect("a bus");
+    let bus = Bus::start(config).expect("a bus");
     bound_everywhere(&bus, kind);
     bus.shutdown(LIMIT).expect("closed");
 }
 
-fn bound_everywhere(bus: &exphost::bus::Bus, kind: TransportKind) {
-    let (handle, mailbox) = (bus.handle(), mailbox());
-    let role = SocketRole::Pull;
-    let wanted = SocketSpec { address: "tcp://*".to_owned(), ..spec(role, true, 0) };
-    let socket = open(&handle, "worker", wanted, &mailbox);
-    let endpoint = format!("{LOCAL}:{}", port_of(&handle, socket));
-    let mut peer = Peer::open(other(kind), SocketRole::Push, false, &endpoint);
-    Pair { handle: &handle, socket, role, mailbox: &mailbox }.sync(&mut peer);
-    peer.close();
+fn bound_everywhere(bus: &Bus, kind: TransportKind) {
+    let wanted = spec(SocketRole::Pull, true, 0);
+    let bound = Bound::of(bus, SocketSpec { address: "tcp://*".to_owned(), ..wanted });
+    bound.peer(kind, SocketRole::Push).close();
 }
