@@ -14,41 +14,30 @@ use crate::harness::python::{self, Peer};
 use crate::harness::wire::Subscriber;
 use crate::harness::{free_port, resident_kib, say, setting};
 use crate::sockets::{publisher, subscriber};
+use crate::workers::Ports;
 
 /// Tasks that are pushed when another worker has taken the place of the killed one.
 const MORE: u64 = 100;
-
-/// A section of a socket on this machine.
-fn socket(section: &str, port: u16) -> String {
-    format!("[zmq.{section}]\naddress = \"tcp://127.0.0.1\"\nport = {port}\n")
-}
 
 /// What a controller in the host is told, and what it tells.
 struct Desk {
     orders: Publisher,
     events: u16,
-    tasks: u16,
-    results: u16,
+    ports: Ports,
 }
 
 impl Desk {
     fn new() -> Self {
-        let [events, tasks, results] = [(); 3].map(|()| free_port());
-        Self { orders: Publisher::bind(), events, tasks, results }
+        Self { orders: Publisher::bind(), events: free_port(), ports: Ports::free() }
     }
 
     fn controller(&self) -> String {
         format!(
-            "progress_every = 100\n{}{}{}{}",
+            "progress_every = 100\n{}{}{}",
+            self.ports.link("only"),
             publisher(self.events),
             subscriber(self.orders.port(), &["push"]),
-            socket("workers.only.push", self.tasks),
-            socket("workers.only.pull", self.results),
         )
-    }
-
-    fn worker(&self) -> String {
-        socket("pull", self.tasks) + &socket("push", self.results)
     }
 }
 
@@ -75,7 +64,7 @@ fn a_killed_python_worker_loses_only_what_it_was_given() {
     desk.orders.wait_for_subscriptions(&["push"]);
     let mut summaries = Subscriber::connect(desk.events, &["summary"]);
 
-    let ports = [desk.tasks.to_string(), desk.results.to_string()];
+    let ports = [desk.ports.tasks, desk.ports.results].map(|port| port.to_string());
     let ports = [ports[0].as_str(), ports[1].as_str()];
     let mut first = Peer::start("work.py", &ports);
     assert_eq!(first.next(), json!({"ready": true}));
@@ -102,10 +91,10 @@ fn a_killed_host_loses_only_what_it_was_given() {
     }
     let count = setting("TASKS", 5_000);
     let desk = Desk::new();
-    let [tasks, results] = [desk.tasks.to_string(), desk.results.to_string()];
+    let [tasks, results] = [desk.ports.tasks, desk.ports.results].map(|port| port.to_string());
     let mut controller = Peer::start("direct.py", &[&tasks, &results, &count.to_string()]);
     assert_eq!(controller.next(), json!({"ready": true}));
-    let mut host = Project::new().service("worker", "fixture-worker", desk.worker()).start();
+    let mut host = Project::new().service("worker", "fixture-worker", desk.ports.worker()).start();
     controller.wait_for(|line| line["results"].as_u64().is_some_and(|came| came >= count / 5));
     host.signal(Signal::KILL);
     assert_eq!(host.wait_exit(Duration::from_secs(10)), None);
@@ -123,7 +112,7 @@ fn a_killed_host_loses_only_what_it_was_given() {
 fn a_burst_is_worked_off_ten_at_a_time_and_nothing_is_lost() {
     let count = setting("BURST", 100);
     let mut desk = Desk::new();
-    let slow = format!("work_time = 0.1\n{}", desk.worker());
+    let slow = format!("work_time = 0.1\n{}", desk.ports.worker());
     let mut host = Project::new()
         .service("controller", "fixture-controller", desk.controller())
         .service("worker", "fixture-worker", slow)

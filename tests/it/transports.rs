@@ -6,7 +6,8 @@ use crate::harness::free_port;
 use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
 use crate::harness::python::{Peer, is_there};
-use crate::sockets::{heartbeat, publisher, subscriber};
+use crate::sockets::heartbeat;
+use crate::workers::{Directed, Ports};
 
 const ZEROMQ: &str = "[bus]\ntransport = \"zeromq\"\n";
 
@@ -32,24 +33,15 @@ fn a_python_worker_gets_each_task_once_from_a_host_on_zeromq() {
         return;
     }
     const COUNT: u64 = 2000;
-    let (port, tasks, results) = (free_port(), free_port(), free_port());
-    let mut orders = Publisher::bind();
-    let end = |end, port| format!("{end} = {{ address = \"tcp://127.0.0.1\", port = {port} }}\n");
-    let link = format!("[zmq.workers.image]\n{}{}", end("push", tasks), end("pull", results));
-    let sockets = publisher(port) + &subscriber(orders.port(), &["push", "report"]);
-    let toml = format!("{link}\n{sockets}");
-    let project = Project::new();
-    let project = project.config("exphost", ZEROMQ).service("director", "fixture-controller", toml);
-    let mut host = project.start();
-    host.wait_until_running("director");
-    orders.wait_for_subscriptions(&["push", "report"]);
-    let mut summaries = Subscriber::connect(port, &["summary"]);
-    orders.ask_until_answered(&mut summaries, "report", &json!({}), "summary");
-    let _worker = Peer::start("work.py", &[&tasks.to_string(), &results.to_string()]);
-    orders.send("push", &json!({"count": COUNT}));
-    let summary = summaries.wait_for(|_, it| it["missing"] == 0 && it["pushed"] == COUNT);
+    let ports = Ports::free();
+    let mut directed =
+        Directed::start(&ports.link("image"), |project| project.config("exphost", ZEROMQ));
+    let [tasks, results] = [ports.tasks, ports.results].map(|port| port.to_string());
+    let _worker = Peer::start("work.py", &[&tasks, &results]);
+    directed.push(COUNT);
+    let summary = directed.complete(COUNT);
     assert_eq!((&summary["results"], &summary["duplicates"]), (&json!(COUNT), &json!(0)));
-    assert_eq!(host.stop().0, Some(0));
+    assert_eq!(directed.host.stop().0, Some(0));
 }
 
 #[test]

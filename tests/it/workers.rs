@@ -10,24 +10,24 @@ use crate::sockets::{publisher, subscriber};
 
 /// Where tasks go out and results come in.
 #[derive(Clone, Copy)]
-struct Ports {
-    tasks: u16,
-    results: u16,
+pub(crate) struct Ports {
+    pub(crate) tasks: u16,
+    pub(crate) results: u16,
 }
 
 impl Ports {
-    fn free() -> Self {
+    pub(crate) fn free() -> Self {
         Self { tasks: free_port(), results: free_port() }
     }
 
     /// A worker's ends; what is added is about the one that takes tasks.
-    fn worker(self) -> String {
+    pub(crate) fn worker(self) -> String {
         let Self { tasks, results } = self;
         format!("[zmq.push]\nport = {results}\n[zmq.pull]\nport = {tasks}\n")
     }
 
     /// A controller's ends of one worker.
-    fn link(self, name: &str) -> String {
+    pub(crate) fn link(self, name: &str) -> String {
         let end =
             |end, port| format!("{end} = {{ address = \"tcp://127.0.0.1\", port = {port} }}\n");
         let (push, pull) = (end("push", self.tasks), end("pull", self.results));
@@ -36,15 +36,15 @@ impl Ports {
 }
 
 /// A host with a controller, whoever orders tasks from it, and whoever hears what became of them.
-struct Directed {
-    host: Host,
+pub(crate) struct Directed {
+    pub(crate) host: Host,
     orders: Publisher,
     summaries: Subscriber,
 }
 
 impl Directed {
     /// `set_up` adds other services.
-    fn start(controller: &str, set_up: impl FnOnce(Project) -> Project) -> Self {
+    pub(crate) fn start(controller: &str, set_up: impl FnOnce(Project) -> Project) -> Self {
         let (port, mut orders) = (free_port(), Publisher::bind());
         let sockets = publisher(port) + &subscriber(orders.port(), &["push", "report"]);
         let toml = format!("{controller}\n{sockets}");
@@ -57,12 +57,12 @@ impl Directed {
         Self { host, orders, summaries }
     }
 
-    fn push(&mut self, count: u64) {
+    pub(crate) fn push(&mut self, count: u64) {
         self.orders.send("push", &json!({"count": count}));
     }
 
     /// The summary once `count` tasks are answered.
-    fn complete(&mut self, count: u64) -> Value {
+    pub(crate) fn complete(&mut self, count: u64) -> Value {
         self.summaries.wait_for(|_, it| it["missing"] == 0 && it["pushed"] == count)
     }
 }
