@@ -49,6 +49,11 @@ pub trait ServiceHost: Send + Sync + 'static {
     fn await_room(&self, socket: SocketId) -> bool;
     /// Takes back a message that was not dealt with; whether it is kept.
     fn give_back(&self, socket: SocketId, topic: &str, payload: &[u8]) -> bool;
+    /// The service does what it is there for.
+    fn ready(&self);
+    /// The service's runtime turns, in the midst of the author's function `place`, if that is not
+    /// empty.
+    fn beat(&self, place: &str);
     /// Opens a socket.
     ///
     /// # Errors

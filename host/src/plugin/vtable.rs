@@ -59,6 +59,8 @@ static VTABLE: WithMetadata<HostVtable> = WithMetadata::new(HostVtable {
     mailbox_take_without,
     await_room,
     give_back,
+    ready,
+    beat,
 });
 
 /// What a plugin gets for the run at `desk`.
@@ -342,6 +344,14 @@ extern "C" fn give_back(
     answer(context, "give_back", false, |host| {
         host.give_back(SocketId(socket), topic.as_str(), payload.as_slice())
     })
+}
+
+extern "C" fn ready(context: *const ()) {
+    answer(context, "ready", (), ServiceHost::ready);
+}
+
+extern "C" fn beat(context: *const (), place: RStr<'_>) {
+    answer(context, "beat", (), |host| host.beat(place.as_str()));
 }
 
 extern "C" fn take_state(context: *const (), sink: ByteSink) -> i64 {

@@ -222,6 +222,12 @@ impl ServiceHost for Hosted {
         self.mailbox.give_back(socket, topic, payload)
     }
 
+    fn ready(&self) {
+        (self.listener)(&self.name, Notice::Ready);
+    }
+
+    fn beat(&self, _place: &str) {}
+
     fn open_socket(&self, spec: SocketSpec) -> Result<SocketId, String> {
         let opened = self.sockets.open(&self.name, spec, Arc::clone(&self.mailbox));
         opened.map_err(|error| error.to_string())

@@ -9,6 +9,8 @@ use super::handover::{ConfigAnswer, StateFate};
 pub enum Notice {
     /// The service has entered a state.
     Entered(StateRecord),
+    /// The service says that it does what it is there for.
+    Ready,
     /// The instance has dealt with the state that waited for it. Comes before it is STARTING; there
     /// is none when no state waited, and when the state was refused, which ends the instance.
     StateDealtWith(StateFate),

@@ -209,6 +209,7 @@ impl Supervisor {
             Event::Notice(service, Notice::Entered(record)) => {
                 self.on_entered(&service, record.state);
             }
+            Event::Notice(_, Notice::Ready) => {}
             Event::Notice(service, Notice::Config(answer)) => {
                 self.on_config_answer(&service, answer);
             }

@@ -135,6 +135,12 @@ impl ServiceHost for NotedHost {
         false
     }
 
+    fn ready(&self) {
+        self.note("ready");
+    }
+
+    fn beat(&self, _: &str) {}
+
     fn mailbox_take(&self, limit: usize, each: &mut dyn FnMut(Envelope)) {
         let mut waiting = self.waiting.lock().expect("no panic");
         let messages = waiting.iter().take_while(|next| next.kind == EnvelopeKind::Message).count();

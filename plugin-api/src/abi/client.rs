@@ -148,6 +148,20 @@ impl Host {
         })
     }
 
+    /// Says that the service does what it is there for.
+    pub(crate) fn ready(self) {
+        if let Some(ready) = self.0.vtable.ready() {
+            ready(self.0.context);
+        }
+    }
+
+    /// Says that the service's runtime turns, and what it is in the midst of.
+    pub(crate) fn beat(self, place: &str) {
+        if let Some(beat) = self.0.vtable.beat() {
+            beat(self.0.context, RStr::from_str(place));
+        }
+    }
+
     pub(crate) fn open_socket(self, spec: &SocketSpec) -> Result<i32, String> {
         let spec = serde_json::to_vec(spec).map_err(|error| error.to_string())?;
         let mut reason = Vec::new();

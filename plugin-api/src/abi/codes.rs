@@ -56,6 +56,8 @@ codes! {
         /// A socket whose queue was full takes messages again; said only where it was asked for,
         /// by `await_room`. Since 1.2.
         Room = 7,
+        /// The host asks for the state as it is now; the service goes on. Since 1.3.
+        Snapshot = 8,
     }
 }
 

@@ -86,6 +86,14 @@ pub struct HostVtable {
     /// False when the host cannot keep it. Since 1.2.
     #[sabi(missing_field(option))]
     pub give_back: extern "C" fn(*const (), i32, RStr<'_>, RSlice<'_, u8>) -> bool,
+    /// Says that the service does what it is there for: services that depend on it may start.
+    /// Since 1.3.
+    #[sabi(missing_field(option))]
+    pub ready: extern "C" fn(*const ()),
+    /// Says that the service's own runtime still turns, and in the midst of which of the author's
+    /// functions it is; empty when of none. Since 1.3.
+    #[sabi(missing_field(option))]
+    pub beat: extern "C" fn(*const (), RStr<'_>),
 }
 
 /// What a service holds of its host.

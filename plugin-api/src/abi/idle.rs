@@ -44,6 +44,8 @@ pub(crate) fn idle_host() -> HostVtable {
         mailbox_take_without,
         await_room,
         give_back,
+        ready,
+        beat,
     }
 }
 
@@ -119,3 +121,5 @@ extern "C" fn await_room(_: *const (), _: i32) -> bool {
 extern "C" fn give_back(_: *const (), _: i32, _: RStr<'_>, _: RSlice<'_, u8>) -> bool {
     false
 }
+extern "C" fn ready(_: *const ()) {}
+extern "C" fn beat(_: *const (), _: RStr<'_>) {}
