@@ -9,6 +9,7 @@ use super::messages::listed;
 use super::origin::{Origins, Part};
 use super::path::KeyPath;
 use super::service_file::HOST_TABLE;
+use super::supervision::{self, Given};
 use super::validate::validate;
 use crate::problem::Problem;
 
@@ -29,6 +30,8 @@ pub struct Directives {
     pub stop_timeout: Option<Duration>,
     /// What becomes of a build of it that another one has taken the place of.
     pub unload: Unload,
+    /// How it is looked after.
+    pub supervision: Given,
 }
 
 /// What becomes of a plugin's code when another build has taken its place.
@@ -51,12 +54,13 @@ impl Default for Directives {
             start_timeout: None,
             stop_timeout: None,
             unload: Unload::Auto,
+            supervision: Given::default(),
         }
     }
 }
 
 /// Directives with names that are settled and of whose values only these are built yet.
-const NOT_YET: [(&str, &[&str]); 2] = [("restart", &["never"]), ("isolation", &["none", "thread"])];
+const NOT_YET: [(&str, &[&str]); 1] = [("isolation", &["none", "thread"])];
 
 /// The longest timeout, in seconds: a day.
 pub const LONGEST_TIMEOUT: u64 = 86_400;
@@ -100,6 +104,10 @@ impl Directives {
             let problem = Problem::error(format!("`{service}` depends on itself"));
             wrong("depends_on", problem.hint("remove its own name from the list"));
         }
+        let supervision = Given::read(table);
+        for (key, problem) in supervision.contradictions() {
+            wrong(key, problem);
+        }
         let directives = Self {
             plugin: table.get("plugin").and_then(Value::as_str).map(str::to_owned),
             version: version.and_then(Result::ok).unwrap_or(VersionReq::STAR),
@@ -107,6 +115,7 @@ impl Directives {
             depends_on: depends_on.into_iter().filter(|name| name != service).collect(),
             start_timeout: table.get("start_timeout").and_then(duration),
             stop_timeout: table.get("stop_timeout").and_then(duration),
+            supervision,
             unload: match table.get("unload").and_then(Value::as_str) {
                 Some("never") => Unload::Never,
                 _ => Unload::Auto,
@@ -136,21 +145,21 @@ pub(crate) fn timeout_schema(description: &str) -> Value {
 }
 
 fn schema() -> Value {
+    let own = json!({
+        "plugin": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$",
+            "description": "The plugin's name, as `exphost list` shows it"},
+        "version": {"type": "string"},
+        "enabled": {"type": "boolean"},
+        "depends_on": {"type": "array", "items": {"type": "string"}, "uniqueItems": true,
+            "description": "Names of services that are started before this one"},
+        "isolation": {"type": "string"},
+        "unload": {"enum": ["auto", "never"]},
+        "start_timeout": timeout_schema("Seconds the service may take to start"),
+        "stop_timeout": timeout_schema("Seconds the service may take to stop"),
+    });
+    let Value::Object(mut properties) = own else { return own };
+    properties.extend(supervision::properties());
     json!({"type": "object", "properties": {HOST_TABLE: {
-        "type": "object",
-        "additionalProperties": false,
-        "properties": {
-            "plugin": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$",
-                "description": "The plugin's name, as `exphost list` shows it"},
-            "version": {"type": "string"},
-            "enabled": {"type": "boolean"},
-            "depends_on": {"type": "array", "items": {"type": "string"}, "uniqueItems": true,
-                "description": "Names of services that are started before this one"},
-            "restart": {"type": "string"},
-            "isolation": {"type": "string"},
-            "unload": {"enum": ["auto", "never"]},
-            "start_timeout": timeout_schema("Seconds the service may take to start"),
-            "stop_timeout": timeout_schema("Seconds the service may take to stop"),
-        },
+        "type": "object", "additionalProperties": false, "properties": properties,
     }}, "additionalProperties": true})
 }

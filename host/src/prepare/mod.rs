@@ -21,6 +21,7 @@ pub use self::workshop::Workshop;
 use crate::bus::BusConfig;
 use crate::config::{self, Origins, Override, ServiceFile};
 use crate::environment::Process;
+use crate::keep;
 use crate::logging::{Format, LogSection, LogSettings};
 use crate::plugin::stage::{Staged, Staging};
 use crate::problem::Problem;
@@ -38,6 +39,8 @@ pub struct Wishes<'a> {
     pub plugins: Option<&'a Path>,
     /// The directory of the projects.
     pub projects: Option<&'a Path>,
+    /// The directory of what outlives the host.
+    pub state: Option<&'a Path>,
     /// The least level that is logged.
     pub log_level: Option<&'a str>,
     /// `service.key=value`, each.
@@ -57,6 +60,8 @@ pub struct Prepared {
     pub overrides: Vec<Override>,
     /// Where its plugins are.
     pub plugins_dir: PathBuf,
+    /// Where that is kept which outlives the host.
+    pub state_dir: PathBuf,
     /// What concerns the host.
     pub settings: HostSettings,
     /// How to log.
@@ -136,9 +141,11 @@ pub fn prepare(wishes: &Wishes<'_>, process: &Process<'_>) -> Prepared {
     }
     let project = name.as_ref().map(ToString::to_string);
     let project = project.unwrap_or_else(|| wishes.project.unwrap_or_default().to_owned());
+    let state_dir = keep::directory(wishes.state, process.mode, &project);
     Prepared {
         project,
         name,
+        state_dir,
         places,
         overrides,
         plugins_dir,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plugin_api::manifest::Manifest;
 
-use crate::config::{self, Directives};
+use crate::config::{self, Directives, Supervision};
 use crate::plugin::error::LoadError;
 use crate::plugin::identify::Identity;
 use crate::plugin::library::Library;
@@ -40,8 +40,19 @@ impl Present {
     /// Whether its plugin-api has the words of 1.1: hand a state over, take a configuration.
     #[must_use]
     pub fn hands_over(&self) -> bool {
+        self.speaks(1)
+    }
+
+    /// Whether its plugin-api has the words of 1.3: tell its state while it goes on, say that it is
+    /// ready.
+    #[must_use]
+    pub fn tells_of_itself(&self) -> bool {
+        self.speaks(3)
+    }
+
+    fn speaks(&self, minor: u64) -> bool {
         let api = &self.library.identity().api_version;
-        (api.major, api.minor) >= (1, 1)
+        (api.major, api.minor) >= (1, minor)
     }
 }
 
@@ -84,6 +95,8 @@ pub struct Terms {
     pub stop_timeout: Duration,
     /// Whether old generations of its plugin are unloaded.
     pub unload: config::Unload,
+    /// How it is looked after.
+    pub supervision: Supervision,
 }
 
 impl Terms {
@@ -93,6 +106,7 @@ impl Terms {
             start_timeout: directives.start_timeout.unwrap_or(defaults.start_timeout),
             stop_timeout: directives.stop_timeout.unwrap_or(defaults.stop_timeout),
             unload: directives.unload,
+            supervision: Supervision::of(&directives.supervision, &defaults.supervision),
         }
     }
 }

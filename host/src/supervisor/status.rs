@@ -45,8 +45,17 @@ pub struct ServiceStatus {
     pub since: Timestamp,
     /// Seconds since its present instance was started; null when none runs.
     pub uptime: Option<f64>,
-    /// How often it was started again after a failure.
+    /// How often its policy has started it again.
     pub restarts: u64,
+    /// How its policy goes on with it; a host of an older version does not tell.
+    #[serde(default)]
+    pub restart: RestartStatus,
+    /// Whether it does what those who depend on it need.
+    #[serde(default)]
+    pub ready: bool,
+    /// When it last told of the state that the next instance goes on with; null when it has not.
+    #[serde(default)]
+    pub state_saved_at: Option<Timestamp>,
     /// Messages handed to the bus.
     pub messages_sent: u64,
     /// Messages that arrived for it.
@@ -68,6 +77,17 @@ pub struct ServiceStatus {
     pub kept: Vec<Kept>,
     /// The latest error; null when there was none.
     pub last_error: Option<LastError>,
+}
+
+/// How the policy goes on with a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartStatus {
+    /// Whether it failed so often that it is given up, or tried only now and then.
+    pub gave_up: bool,
+    /// When it is started again; null when it runs, or is not to be.
+    pub next_at: Option<Timestamp>,
+    /// The services that it waits for.
+    pub waits_for: Vec<String>,
 }
 
 /// A newer build that was refused or rolled back, until something newer comes.

@@ -10,7 +10,7 @@ use exphost::environment::{Mode, Process};
 use exphost::supervisor::orders::{
     Decision, Listener, Order, Orders, Progress, Refused, Report, Step, Verdict,
 };
-use exphost::supervisor::status::{Kept, LastError, Pending, ServiceStatus, Status};
+use exphost::supervisor::status::{Kept, LastError, Pending, RestartStatus, ServiceStatus, Status};
 use jiff::Timestamp;
 use plugin_api::state::HealthStatus;
 use serde_json::Value;
@@ -270,6 +270,9 @@ fn service(name: &str) -> ServiceStatus {
         since: Timestamp::now(),
         uptime: Some(70.5),
         restarts: 0,
+        restart: RestartStatus::default(),
+        ready: true,
+        state_saved_at: None,
         messages_sent: 12,
         messages_received: 3_456,
         dropped: 0,
