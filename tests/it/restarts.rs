@@ -56,7 +56,7 @@ fn killed(mut host: Host) -> Host {
 fn a_service_that_panics_is_back_within_a_tenth_of_a_second() {
     let (events, mut commands) = (free_port(), Publisher::bind());
     let sockets = publisher(events) + &subscriber(commands.port(), &["fault", "ping"]);
-    let directives = "restart_healthy_after = 0.001\n";
+    let directives = "restart_healthy_after = 0.001\nrestart_limit = 100\n";
     let mut host = Project::new()
         .plugin("fixture-faults")
         .config("shaky", faulty("panic", "handler", &sockets, directives))
@@ -75,6 +75,8 @@ fn a_service_that_panics_is_back_within_a_tenth_of_a_second() {
     assert!(gaps[2] < Duration::from_millis(100), "{gaps:?}");
     let status = status_of(&host, "shaky");
     assert_eq!((&status["state"], &status["restarts"]), (&json!("running"), &json!(5)));
+    let well = wait_for_status(&host, "shaky", |it| it["restart"]["reason"].is_null());
+    assert_eq!(well["health"], "unknown", "it has run well for a while: {well:#}");
     assert_eq!(host.stop().0, Some(0), "it runs, so nothing failed in the end");
 }
 
@@ -112,7 +114,7 @@ fn a_service_that_cannot_start_is_tried_with_pauses_and_then_slowly_for_ever() {
     let gone = wait_for_status(&host, "broken", |it| it["restart"]["next_at"].is_string());
     assert_eq!((&gone["state"], &gone["restart"]["gave_up"]), (&json!("failed"), &json!(true)));
     assert!(gone["restarts"].as_u64().is_some_and(|it| it >= 5), "{gone:#}");
-    assert_eq!(gone["last_error"]["message"], "an error on purpose");
+    assert_eq!(gone["restart"]["reason"], "start: an error on purpose");
     // What was mended is taken up without waiting.
     let toml = faulty("none", "start", &sockets, directives);
     fs::write(host.project().config_path("broken"), toml).expect("written");
@@ -160,6 +162,26 @@ fn a_service_that_is_not_running_in_time_is_stopped_and_tried_again() {
     assert_eq!(host.wait_exit(DEADLINE), Some(1));
     assert_eq!(host.log().matches("service is not running in time").count(), 2);
     host.wait_for_log(&["slow", "given up"]);
+}
+
+#[test]
+fn a_service_that_hangs_is_left_behind_and_started_again_but_not_for_ever() {
+    let directives = "start_timeout = 0.1\nstop_timeout = 0.1\nrestart_delay = 0.01\n";
+    let mut host = Project::new()
+        .plugin("heartbeat")
+        .config("heartbeat", heartbeat(free_port(), None))
+        .plugin("fixture-faults")
+        .config("stuck", faulty("hang", "start", &publisher(free_port()), directives))
+        .start();
+    host.wait_for_log(&["stuck", "given up"]);
+    assert_eq!(host.log().matches("strikes").count(), 3);
+    let status = status_of(&host, "stuck");
+    assert_eq!((&status["state"], &status["restarts"]), (&json!("failed"), &json!(2)));
+    let reason = "it hangs in STARTING; its thread was left behind";
+    assert_eq!(status["restart"]["reason"], reason, "{status:#}");
+    assert_eq!(status_of(&host, "heartbeat")["state"], "running");
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait_exit(DEADLINE), Some(1));
 }
 
 #[test]

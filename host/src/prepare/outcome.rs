@@ -40,19 +40,14 @@ impl Present {
     /// Whether its plugin-api has the words of 1.1: hand a state over, take a configuration.
     #[must_use]
     pub fn hands_over(&self) -> bool {
-        self.speaks(1)
+        self.library.identity().speaks(1)
     }
 
     /// Whether its plugin-api has the words of 1.3: tell its state while it goes on, say that it is
     /// ready.
     #[must_use]
     pub fn tells_of_itself(&self) -> bool {
-        self.speaks(3)
-    }
-
-    fn speaks(&self, minor: u64) -> bool {
-        let api = &self.library.identity().api_version;
-        (api.major, api.minor) >= (1, minor)
+        self.library.identity().speaks(3)
     }
 }
 

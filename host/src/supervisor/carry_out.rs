@@ -102,7 +102,10 @@ impl Supervisor {
             // Whoever stops a service and starts it wants it to begin anew.
             self.forget_state(service);
         }
-        self.service(service, |it| it.record.start_ordered());
+        self.service(service, |it| {
+            it.record.start_ordered();
+            it.why = None;
+        });
         if self.around.stopped.start(service) {
             self.keep_orders();
         }
@@ -272,6 +275,7 @@ impl Supervised {
             restart: RestartStatus {
                 gave_up: self.record.gave_up(),
                 next_at: self.next_start(),
+                reason: self.why.clone(),
                 waits_for,
             },
             ready: matches!(self.life, Life::Running(_)) && self.is_of_use(),

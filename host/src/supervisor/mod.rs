@@ -337,6 +337,8 @@ impl Supervisor {
                     tracing::error!(service, %state, seconds, "service is not running in time; stopping it");
                     supervised.did_not_start(seconds, state);
                     supervised.after_stop = AfterStop::Fail;
+                    supervised.why =
+                        Some(format!("it was not running within {seconds} s; it was in {state}"));
                     supervised.ask_to_stop(now);
                 }
                 Life::Stopping(_, deadline) if deadline <= now => {
@@ -346,6 +348,8 @@ impl Supervisor {
                         "service hangs: it did not stop in time; its thread is left behind"
                     );
                     supervised.leave_behind();
+                    supervised.why =
+                        Some(format!("it hangs in {state}; its thread was left behind"));
                     self.look_at_refused_state(&service);
                     if !self.goes_on_after_hang(&service, state) {
                         self.after_instance(&service);

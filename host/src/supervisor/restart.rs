@@ -33,7 +33,12 @@ impl Supervisor {
             match after {
                 AfterStop::Wait => self.resume(service),
                 AfterStop::Stay => supervised.close_down(),
-                AfterStop::Judge | AfterStop::Fail => self.judge(service, end),
+                AfterStop::Judge => {
+                    supervised.note_why(end);
+                    self.judge(service, end);
+                }
+                // Why is known: it was late.
+                AfterStop::Fail => self.judge(service, end),
             }
         }
         self.after_an_end();
@@ -218,6 +223,15 @@ impl Supervised {
         }
     }
 
+    /// Why it failed; of one that hangs that is known already.
+    fn note_why(&mut self, end: End) {
+        match end {
+            End::ByItself => self.why = None,
+            End::Failed => self.why = self.last_words(),
+            End::Hung { .. } => {}
+        }
+    }
+
     /// It does not come back by itself: nothing is to wait for it.
     fn close_down(&self) {
         self.hosted.sockets().close_all(&self.name);
@@ -232,6 +246,7 @@ impl Supervised {
     /// they left, unless it has recorded an error since.
     fn is_well_again(&mut self) {
         self.record.forget();
+        self.why = None;
         let health = self.hosted.health_record();
         if health.counts().0 == self.errors_before {
             health.reset_error_status();

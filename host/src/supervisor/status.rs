@@ -51,7 +51,7 @@ pub struct ServiceStatus {
     #[serde(default)]
     pub restart: RestartStatus,
     /// Whether it does what those who depend on it need.
-    #[serde(default)]
+    #[serde(default = "unless_told")]
     pub ready: bool,
     /// When it last told of the state that the next instance goes on with; null when it has not.
     #[serde(default)]
@@ -79,6 +79,11 @@ pub struct ServiceStatus {
     pub last_error: Option<LastError>,
 }
 
+/// A host of an older version knows no services that are not ready.
+const fn unless_told() -> bool {
+    true
+}
+
 /// How the policy goes on with a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartStatus {
@@ -86,6 +91,9 @@ pub struct RestartStatus {
     pub gave_up: bool,
     /// When it is started again; null when it runs, or is not to be.
     pub next_at: Option<Timestamp>,
+    /// Why its last instance ended, as long as that was a failure and it has not run well since; null
+    /// otherwise.
+    pub reason: Option<String>,
     /// The services that it waits for.
     pub waits_for: Vec<String>,
 }

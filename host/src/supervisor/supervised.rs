@@ -121,6 +121,8 @@ pub(super) struct Supervised {
     pub(super) blocked_by: Option<String>,
     /// How many errors it had recorded when its present instance was started.
     pub(super) errors_before: u64,
+    /// Why its last instance failed, until it runs well.
+    pub(super) why: Option<String>,
     /// Its ends and restarts.
     pub(super) record: Record,
     /// The state it told of last.
@@ -163,6 +165,7 @@ impl Supervised {
             is_ready: false,
             blocked_by: None,
             errors_before: 0,
+            why: None,
             record: Record::new(launch.rests),
             recall,
             transaction: None,

@@ -292,6 +292,13 @@ fn of_core() -> ServiceStatus {
     ServiceStatus {
         health: HealthStatus::Error,
         uptime: None,
+        restarts: 3,
+        restart: RestartStatus {
+            gave_up: false,
+            next_at: None,
+            reason: Some("on_message next: no such era".to_owned()),
+            waits_for: Vec::new(),
+        },
         pending: Some(Pending {
             version: Some("1.3.0".to_owned()),
             sha256: None,
