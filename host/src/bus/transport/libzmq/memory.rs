@@ -13,14 +13,14 @@ const KEPT: libc::c_int = 32 << 20;
 /// messages: with 1 MiB each, the processor time of a received message halves.
 pub(super) fn keep_freed() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: `mallopt` takes the lock of the main heap and stores two numbers. Another thread that
-    // allocates meanwhile reads the old or the new one; either is a valid limit.
-    let taken = unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, TAKEN_SINGLY_FROM) == 1
-            && libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT) == 1
-    };
-    #[cfg(target_env = "gnu")]
-    if !taken {
+    if !(set(libc::M_MMAP_THRESHOLD, TAKEN_SINGLY_FROM) && set(libc::M_TRIM_THRESHOLD, KEPT)) {
         tracing::debug!("malloc keeps its own limits; large messages take longer");
     }
+}
+
+#[cfg(target_env = "gnu")]
+fn set(limit: libc::c_int, bytes: libc::c_int) -> bool {
+    // SAFETY: `mallopt` takes the lock of the main heap and stores a number. Another thread that
+    // allocates meanwhile reads the old or the new one; either is a valid limit.
+    unsafe { libc::mallopt(limit, bytes) == 1 }
 }
