@@ -16,6 +16,7 @@ mod hangs;
 mod hostile;
 mod logs;
 mod older_plugins;
+mod operator_stops;
 mod readme;
 mod recovery;
 mod reload;
