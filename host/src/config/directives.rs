@@ -5,6 +5,7 @@ use std::time::Duration;
 use semver::VersionReq;
 use serde_json::{Value, json};
 
+use super::isolation::{self, Isolation};
 use super::messages::listed;
 use super::origin::{Origins, Part};
 use super::path::KeyPath;
@@ -27,6 +28,8 @@ pub struct Directives {
     pub start_timeout: Option<Duration>,
     /// How long the service may take to stop.
     pub stop_timeout: Option<Duration>,
+    /// Where it runs.
+    pub isolation: Isolation,
     /// What becomes of a build of it that another one has taken the place of.
     pub unload: Unload,
 }
@@ -50,13 +53,14 @@ impl Default for Directives {
             depends_on: Vec::new(),
             start_timeout: None,
             stop_timeout: None,
+            isolation: Isolation::Thread,
             unload: Unload::Auto,
         }
     }
 }
 
 /// Directives with names that are settled and of whose values only these are built yet.
-const NOT_YET: [(&str, &[&str]); 2] = [("restart", &["never"]), ("isolation", &["none", "thread"])];
+const NOT_YET: [(&str, &[&str]); 1] = [("restart", &["never"])];
 
 /// The longest timeout, in seconds: a day.
 pub const LONGEST_TIMEOUT: u64 = 86_400;
@@ -83,6 +87,7 @@ impl Directives {
                 wrong(key, not_built(key, given, built));
             }
         }
+        let isolation = Isolation::read(table, &mut wrong);
         let version = table.get("version").and_then(Value::as_str).map(VersionReq::parse);
         if let Some(Err(error)) = &version {
             let problem = Problem::error(format!("is not a version requirement: {error}"));
@@ -107,6 +112,7 @@ impl Directives {
             depends_on: depends_on.into_iter().filter(|name| name != service).collect(),
             start_timeout: table.get("start_timeout").and_then(duration),
             stop_timeout: table.get("stop_timeout").and_then(duration),
+            isolation,
             unload: match table.get("unload").and_then(Value::as_str) {
                 Some("never") => Unload::Never,
                 _ => Unload::Auto,
@@ -136,6 +142,7 @@ pub(crate) fn timeout_schema(description: &str) -> Value {
 }
 
 fn schema() -> Value {
+    let [(isolation, its_schema), (memory_limit, schema_of_limit)] = isolation::schemas();
     json!({"type": "object", "properties": {HOST_TABLE: {
         "type": "object",
         "additionalProperties": false,
@@ -147,7 +154,8 @@ fn schema() -> Value {
             "depends_on": {"type": "array", "items": {"type": "string"}, "uniqueItems": true,
                 "description": "Names of services that are started before this one"},
             "restart": {"type": "string"},
-            "isolation": {"type": "string"},
+            isolation: its_schema,
+            memory_limit: schema_of_limit,
             "unload": {"enum": ["auto", "never"]},
             "start_timeout": timeout_schema("Seconds the service may take to start"),
             "stop_timeout": timeout_schema("Seconds the service may take to stop"),

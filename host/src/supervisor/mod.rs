@@ -4,6 +4,7 @@
 
 mod carry_out;
 mod display;
+mod instance;
 pub mod orders;
 pub mod plan;
 mod reload;
@@ -22,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::display::Display;
+use self::instance::Instance;
 use self::orders::Order;
 use self::plan::Start;
 pub use self::supervised::Launch;
@@ -30,7 +32,6 @@ use self::undertaker::Burial;
 use crate::bus::BusHandle;
 use crate::logging;
 use crate::plugin::host_side::ServiceHost;
-use crate::plugin::instance::Instance;
 use crate::plugin::library::RunRequest;
 use crate::prepare::{HostChanges, News, Workshop};
 use crate::service::Hosted;
@@ -313,6 +314,12 @@ impl Supervisor {
                 }
                 Life::Stopping(_, deadline) if deadline <= now => {
                     let seconds = supervised.build.terms().stop_timeout.as_secs_f64();
+                    if supervised.kill(now, || {
+                        format!("killed: it did not stop within {seconds} s, in {state}")
+                    }) {
+                        tracing::error!(service, %state, seconds, "service hangs: it did not stop in time; its process is killed");
+                        continue;
+                    }
                     tracing::error!(
                         service, %state, seconds,
                         "service hangs: it did not stop in time; its thread is left behind"
@@ -381,11 +388,10 @@ impl Supervisor {
                 // The receiver is gone only when the host ends.
                 let _ = report.send(Event::Ended { service: name, instance, outcome });
             };
-            let library = Arc::clone(&present.library);
             let host: Arc<dyn ServiceHost> = Arc::<Hosted>::clone(&supervised.hosted);
             let now = Instant::now();
             let until = now + present.terms.start_timeout;
-            supervised.life = match Instance::spawn(library, host, request, ended) {
+            supervised.life = match Instance::spawn(present, host, request, ended) {
                 Ok(instance) => {
                     supervised.began = Some(now);
                     Life::Starting(instance, until)

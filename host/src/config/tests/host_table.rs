@@ -32,17 +32,18 @@ fn the_hosts_table_is_read_and_refused_like_the_rest() {
         &["core.toml:2:10: error: exphost.unload: must be `auto` or `never`, is `always`"],
     );
     check_directives(
-        "[exphost]\nrestart = \"always\"\nisolation = \"process\"\n",
+        "[exphost]\nrestart = \"always\"\nisolation = \"vm\"\nmemory_limit = \"64MiB\"\n",
         &[
+            "core.toml:3:13: error: exphost.isolation: must be `none`, `thread` or `process`, is `vm`",
             "core.toml:2:11: error: exphost.restart: restart = \"always\" is not available in this version of exphost\n  hint: use \"never\" or leave `restart` out",
-            "core.toml:3:13: error: exphost.isolation: isolation = \"process\" is not available in this version of exphost\n  hint: use \"none\" or \"thread\" or leave `isolation` out",
+            "core.toml:4:16: error: exphost.memory_limit: memory_limit is for a service in a process of its own: threads share the host's memory\n  hint: add `isolation = \"process\"`, or remove it",
         ],
     );
     check_directives(
         "[exphost]\nversion = \"one\"\nstop_timeout = 0\ndepend_on = []\n",
         &[
             "core.toml:3:16: error: exphost.stop_timeout: must be more than 0, is 0\n  hint: Seconds the service may take to stop",
-            "core.toml:4:1: error: exphost.depend_on: unknown key `depend_on`\n  hint: did you mean `depends_on`? Known keys: depends_on, enabled, isolation, plugin, restart, start_timeout, stop_timeout, unload, version",
+            "core.toml:4:1: error: exphost.depend_on: unknown key `depend_on`\n  hint: did you mean `depends_on`? Known keys: depends_on, enabled, isolation, memory_limit, plugin, restart, start_timeout, stop_timeout, unload, version",
             "core.toml:2:11: error: exphost.version: is not a version requirement: unexpected character 'o' while parsing major version number\n  hint: write for example \"1.2\", \">=1.2, <2\" or \"=1.2.3\"",
         ],
     );
