@@ -10,6 +10,7 @@ pub mod control;
 pub mod dev;
 pub mod environment;
 pub mod isolated;
+pub mod keep;
 pub mod logging;
 pub mod message;
 pub mod plugin;

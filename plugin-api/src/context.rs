@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     ending: Cell<Ending>,
     /// Whether a new configuration may wait in the host.
     pub(crate) config_waits: Cell<bool>,
+    /// Whether the host asks for the state as it is now.
+    pub(crate) snapshot_wanted: Cell<bool>,
     /// Wakes the dispatcher: something may wait in the mailbox.
     pub(crate) arrivals: Notify,
     /// Wakes those who wait for a socket to take messages again.
@@ -113,6 +115,7 @@ impl Context {
             stop_timeout: request.stop_timeout,
             ending: Cell::new(Ending::Unsaid),
             config_waits: Cell::new(false),
+            snapshot_wanted: Cell::new(false),
             arrivals: Notify::new(),
             room: Notify::new(),
             tasks: Tasks::default(),
@@ -219,6 +222,14 @@ impl Context {
     /// A fatal error of a handler, after it has been recorded.
     pub async fn serve<S: Service>(&self, service: &mut S) -> Result<()> {
         runtime::serve(self, service).await
+    }
+
+    /// Says that the service does what it is there for: the camera is open, the model is loaded. With
+    /// `ready = "reported"` in the service's table `[exphost]`, the services that depend on it start
+    /// then and not before; otherwise they start when it is RUNNING, and this changes nothing. It
+    /// stays so until the instance ends; saying it again changes nothing.
+    pub fn ready(&self) {
+        self.0.host.ready();
     }
 
     /// Asks for a stop and returns at once; asking again changes nothing.

@@ -25,6 +25,7 @@ use crate::zmq::Task;
 /// | `start` | STARTING | STARTED |
 /// | `run`, and every handler, `on_config` too | RUNNING | |
 /// | `save_state`, if another instance takes over | STOPPING | STOPPING |
+/// | `save_state`, now and then between two handlers | RUNNING | RUNNING |
 /// | `stop` | STOPPING | STOPPED |
 ///
 /// An error of `new`, `restore_state`, `start` or `run` ends the service; so does a panic anywhere.
@@ -49,8 +50,10 @@ pub trait Service: Sized + 'static {
 
     /// Goes on where the instance before this one stopped: `state` is what its
     /// [`save_state`](Self::save_state) returned. Called before [`start`](Self::start), and only when
-    /// there is a state. An error fails the reload, and the build that wrote the state is started
-    /// again with it; [`Error::start_fresh`] goes on without it, as [`new`](Self::new) made the service.
+    /// there is a state. An error fails a reload, and the build that wrote the state is started
+    /// again with it; after a failure or a restart of the host, the state is set aside, and the
+    /// service starts fresh. [`Error::start_fresh`] goes on without it, as [`new`](Self::new) made
+    /// the service.
     async fn restore_state(&mut self, ctx: &Context, state: SavedState) -> Result<()> {
         let _ = ctx;
         Err(Error::invalid(format!(
@@ -72,10 +75,20 @@ pub trait Service: Sized + 'static {
         ctx.serve(self).await
     }
 
-    /// Hands over to the instance that takes this one's place: what it is to know. Called when the
-    /// service stops for that reason and no other, after tasks have ended and before
-    /// [`stop`](Self::stop); never after a fatal error or a panic. An error is recorded, and nothing
-    /// is handed over. See [`SavedState`].
+    /// What the next instance is to know. Called in two situations:
+    ///
+    /// * Another instance takes this one's place, in this host or after a restart of it. Then tasks
+    ///   have ended, and [`stop`](Self::stop) follows.
+    /// * The host takes a snapshot, for the case that the service or the host itself fails: every
+    ///   `snapshot_every` seconds (of `[exphost]`, 10 by default), between two handlers. The service
+    ///   goes on, so tell what is there and take nothing away. Handlers wait for it, 5 s at most; a
+    ///   stop cuts it off where it awaits something. An own [`run`](Self::run) that does not call
+    ///   [`Context::serve`] is not asked.
+    ///
+    /// Never called after a fatal error or a panic: a service that failed goes on from its last
+    /// snapshot. An error is recorded, and nothing is kept. `Ok(None)`, the default, says that the
+    /// service keeps no state: no snapshot of this instance is asked for any more. See
+    /// [`SavedState`].
     async fn save_state(&mut self, ctx: &Context) -> Result<Option<SavedState>> {
         let _ = ctx;
         Ok(None)

@@ -72,11 +72,21 @@ impl Subscriber {
     }
 }
 
-/// A publisher that connects to a SUB which the host binds.
+/// A publisher.
 pub struct Publisher(zmq2::Socket);
 
 impl Publisher {
-    /// Connects, and waits until the host has subscribed.
+    /// Binds a free port, which it tells. Who subscribes when is libzmq's own affair.
+    pub fn bind() -> (Self, u16) {
+        let socket = socket(zmq2::PUB);
+        socket.bind("tcp://127.0.0.1:*").expect("a port is free");
+        let endpoint = socket.get_last_endpoint().expect("a bound socket has one");
+        let endpoint = endpoint.expect("an address is text");
+        let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok());
+        (Self(socket), port.expect("it ends in the port"))
+    }
+
+    /// Connects to a SUB that the host binds, and waits until the host has subscribed.
     ///
     /// # Panics
     /// When it has not within [`DEADLINE`].

@@ -13,8 +13,10 @@ const PLACES: [&str; 6] = ["new", "start", "run", "handler", "task", "stop"];
 fn fails_everywhere(fault: &str, said: &str, ends_in_handler: bool) {
     let events = free_port();
     let (mut commands, mut trigger) = (Publisher::bind(), Publisher::bind());
-    let mut project =
-        Project::new().service("good", "heartbeat", heartbeat(events, Some(commands.port())));
+    // Each fails once, and is counted.
+    let mut project = Project::new()
+        .config("exphost", "[defaults]\nrestart = \"never\"\n")
+        .service("good", "heartbeat", heartbeat(events, Some(commands.port())));
     for place in PLACES {
         let mut toml = format!("fault = \"{fault}\"\nplace = \"{place}\"\n");
         let publisher = if place == "handler" { trigger.port() } else { commands.port() };

@@ -20,6 +20,7 @@ mod older_plugins;
 mod readme;
 mod recovery;
 mod reload;
+mod restarts;
 mod run;
 mod same_host;
 mod sockets;

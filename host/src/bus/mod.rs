@@ -381,7 +381,10 @@ impl BusHandle {
             return SendOutcome::TooLarge;
         }
         match record.outbox.offer(frame::join(role, topic, payload)) {
-            Offered::Full => SendOutcome::Full,
+            Offered::Full => {
+                record.outbox.count_dropped();
+                SendOutcome::Full
+            }
             Offered::Closed => SendOutcome::NoSocket,
             Offered::Queued => {
                 self.shared.waker.wake();

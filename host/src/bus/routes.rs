@@ -78,7 +78,8 @@ impl Publishing {
 /// Publishes a message of at most `most` bytes; the answer says too whether the bus thread has work.
 /// It is taken by all who are to get it, or by nobody: a sender who is told "full" may try again.
 /// Only when the transport itself has no room, because somebody outside does not read, it is dropped
-/// for those outside and the host's own get it.
+/// for those outside and the host's own get it. Where nobody outside is connected, nobody misses what
+/// the outbox has no room for: it is not the pace of the bus thread that the host's own are held to.
 ///
 /// The outbox gets it also when nobody outside is connected, and the bus thread is woken, after the
 /// listeners: a peer that has just connected is known of only when the bus thread has looked, and
@@ -109,8 +110,13 @@ pub(super) fn publish(
     if wired {
         match record.outbox.offer(frame.clone()) {
             Offered::Queued => {}
-            Offered::Full if record.stalled.load(Ordering::Relaxed) && state.reaches(&frame) => {}
-            Offered::Full => return (SendOutcome::Full, false),
+            Offered::Full if !record.is_heard() => {}
+            Offered::Full => {
+                record.outbox.count_dropped();
+                if !record.stalled.load(Ordering::Relaxed) || !state.reaches(&frame) {
+                    return (SendOutcome::Full, false);
+                }
+            }
             Offered::Closed => return (SendOutcome::NoSocket, false),
         }
     }

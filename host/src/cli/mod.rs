@@ -80,6 +80,10 @@ struct Common {
     /// Directory of the projects [default: projects]
     #[arg(long, global = true, value_name = "DIR", env = "EXPHOST_PROJECTS")]
     projects: Option<PathBuf>,
+    /// Directory of what outlives the host: the operator's stops and the services' states [default:
+    /// state, in production /var/lib/experimance/exphost]
+    #[arg(long, global = true, value_name = "DIR", env = "EXPHOST_STATE")]
+    state: Option<PathBuf>,
     /// Least level that is logged: trace, debug, info, warning, error, critical
     #[arg(long, short, global = true, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -94,6 +98,7 @@ impl Common {
             project: self.project.as_deref(),
             plugins: self.plugins.as_deref(),
             projects: self.projects.as_deref(),
+            state: self.state.as_deref(),
             log_level: self.log_level.as_deref(),
             sets: &self.sets,
         }

@@ -6,10 +6,11 @@ use super::{Common, Exit, output};
 use crate::bus::Bus;
 use crate::control::{Lock, Place, Server};
 use crate::environment::{Mode, Process};
+use crate::keep::{Memory, Orders as Stops, Store};
 use crate::logging::{self, LogHandle};
 use crate::plugin::error::LoadError;
 use crate::plugin::instance;
-use crate::prepare::{self, Prepared, ReadyService, Workshop};
+use crate::prepare::{self, Prepared, Present, ReadyService, Workshop};
 use crate::signals;
 use crate::supervisor::orders::{Order, Orders};
 use crate::supervisor::{Launch, ReloadTerms, Supervisor, Surroundings, Verdict};
@@ -111,9 +112,13 @@ fn host(
     let bus = Bus::start(prepared.bus_config())?;
     let workshop = Workshop::new(&mut prepared, process, log).ok_or("the project has no name")?;
     let services = std::mem::take(&mut prepared.services);
+    let (store, stopped) = what_was_kept(&prepared);
     let launch = |service: ReadyService| {
         let name = service.name.clone();
-        Ok::<_, LoadError>(Launch { name, present: workshop.open(service)? })
+        let rests = still_stopped(&name, &stopped);
+        let present = workshop.open(service)?;
+        let memory = store.as_ref().and_then(|store| memory(store, &name, &present));
+        Ok::<_, LoadError>(Launch { name, present, memory, rests })
     };
     let launches = services.into_iter().map(launch).collect::<Result<Vec<_>, _>>()?;
     let verdict = runtime.block_on(async {
@@ -126,6 +131,8 @@ fn host(
             orders: inbox,
             workshop: workshop.clone(),
             terms: reload_terms(&prepared, process.mode, &company),
+            store,
+            stopped,
             display: prepared.settings.stats.display.then_some(prepared.settings.stats.interval),
         };
         let follows_plugins = around.terms.follows_plugins;
@@ -151,6 +158,44 @@ fn host(
         instance::leave_process(i32::from(exit.code()));
     }
     Ok(verdict)
+}
+
+/// What a host before this one has left; without a place for it the host runs all the same.
+fn what_was_kept(prepared: &Prepared) -> (Option<Store>, Stops) {
+    let store = match Store::open(prepared.state_dir.clone()) {
+        Ok(store) => store,
+        Err(problem) => {
+            tracing::warn!("{}", problem.one_line());
+            return (None, Stops::default());
+        }
+    };
+    let (stopped, problem) = store.orders();
+    if let Some(problem) = problem {
+        tracing::warn!("{}", problem.one_line());
+    }
+    (Some(store), stopped)
+}
+
+fn still_stopped(service: &str, stopped: &Stops) -> bool {
+    let Some(at) = stopped.stopped().get(service) else { return false };
+    tracing::warn!(
+        service, %at,
+        hint = format!("`exphost start {service}` starts it"),
+        "service stays stopped: it was stopped by order"
+    );
+    true
+}
+
+fn memory(store: &Store, service: &str, present: &Present) -> Option<Memory> {
+    let (memory, problem) = store.memory(service, &present.library.identity().name);
+    if let Some(problem) = problem {
+        tracing::warn!("{}", problem.one_line());
+    }
+    if let Some(memory) = &memory {
+        let (at, bytes) = (memory.at, memory.state.bytes.len());
+        tracing::info!(service, %at, bytes, "service is given the state that was saved");
+    }
+    memory
 }
 
 /// Watches what the project says is to be watched.

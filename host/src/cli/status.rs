@@ -187,6 +187,7 @@ fn notes(service: &ServiceStatus, zone: &TimeZone) -> Vec<String> {
             ),
         ));
     }
+    notes.extend(restart_notes(service, zone).into_iter().map(|(style, text)| note(style, text)));
     if service.file_missing {
         let file = plain(&service.file.display().to_string());
         let text = format!("its plugin file is gone; what was loaded from it runs on: {file}");
@@ -202,6 +203,35 @@ fn notes(service: &ServiceStatus, zone: &TimeZone) -> Vec<String> {
         let (at, place) = (moment(error.at, zone), plain(&error.place));
         let text = format!("latest error {at}, in {place}: {}", plain(&error.message));
         notes.push(note(BAD, text));
+    }
+    notes
+}
+
+/// What a service waits for, and how its policy goes on with it.
+fn restart_notes(service: &ServiceStatus, zone: &TimeZone) -> Vec<(Style, String)> {
+    let restart = &service.restart;
+    let mut notes = Vec::new();
+    if !restart.waits_for.is_empty() {
+        let names: Vec<_> = restart.waits_for.iter().map(|name| plain(name)).collect();
+        notes.push((ODD, format!("waits for {}", names.join(", "))));
+    }
+    if service.state == "running" && !service.ready {
+        notes.push((ODD, "runs, and has not said that it is ready".to_owned()));
+    }
+    let times = match service.restarts {
+        1 => "restarted once".to_owned(),
+        times => format!("restarted {times} times"),
+    };
+    let how = match (restart.next_at, restart.gave_up) {
+        (Some(at), true) => format!("fails again and again, is tried at {}", moment(at, zone)),
+        (Some(at), false) => format!("is started again at {}", moment(at, zone)),
+        (None, true) => "failed too often and is given up".to_owned(),
+        (None, false) => "came back after a failure".to_owned(),
+    };
+    if let Some(reason) = &restart.reason {
+        notes.push((BAD, format!("{how} ({times}): {}", plain(reason))));
+    } else if restart.next_at.is_some() {
+        notes.push((ODD, format!("{how} ({times})")));
     }
     notes
 }

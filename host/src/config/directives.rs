@@ -6,10 +6,10 @@ use semver::VersionReq;
 use serde_json::{Value, json};
 
 use super::isolation::{self, Isolation};
-use super::messages::listed;
 use super::origin::{Origins, Part};
 use super::path::KeyPath;
 use super::service_file::HOST_TABLE;
+use super::supervision::{self, Given};
 use super::validate::validate;
 use crate::problem::Problem;
 
@@ -32,6 +32,8 @@ pub struct Directives {
     pub isolation: Isolation,
     /// What becomes of a build of it that another one has taken the place of.
     pub unload: Unload,
+    /// How it is looked after.
+    pub supervision: Given,
 }
 
 /// What becomes of a plugin's code when another build has taken its place.
@@ -55,12 +57,10 @@ impl Default for Directives {
             stop_timeout: None,
             isolation: Isolation::Thread,
             unload: Unload::Auto,
+            supervision: Given::default(),
         }
     }
 }
-
-/// Directives with names that are settled and of whose values only these are built yet.
-const NOT_YET: [(&str, &[&str]); 1] = [("restart", &["never"])];
 
 /// The longest timeout, in seconds: a day.
 pub const LONGEST_TIMEOUT: u64 = 86_400;
@@ -80,13 +80,6 @@ impl Directives {
             let path = KeyPath::of_keys([HOST_TABLE, key]);
             problems.push(origins.place(problem, &path, Part::Value));
         };
-        for (key, built) in NOT_YET {
-            if let Some(given) = table.get(key).and_then(Value::as_str)
-                && !built.contains(&given)
-            {
-                wrong(key, not_built(key, given, built));
-            }
-        }
         let isolation = Isolation::read(table, &mut wrong);
         let version = table.get("version").and_then(Value::as_str).map(VersionReq::parse);
         if let Some(Err(error)) = &version {
@@ -105,6 +98,10 @@ impl Directives {
             let problem = Problem::error(format!("`{service}` depends on itself"));
             wrong("depends_on", problem.hint("remove its own name from the list"));
         }
+        let supervision = Given::read(table);
+        for (key, problem) in supervision.contradictions() {
+            wrong(key, problem);
+        }
         let directives = Self {
             plugin: table.get("plugin").and_then(Value::as_str).map(str::to_owned),
             version: version.and_then(Result::ok).unwrap_or(VersionReq::STAR),
@@ -113,6 +110,7 @@ impl Directives {
             start_timeout: table.get("start_timeout").and_then(duration),
             stop_timeout: table.get("stop_timeout").and_then(duration),
             isolation,
+            supervision,
             unload: match table.get("unload").and_then(Value::as_str) {
                 Some("never") => Unload::Never,
                 _ => Unload::Auto,
@@ -120,12 +118,6 @@ impl Directives {
         };
         (directives, problems)
     }
-}
-
-fn not_built(key: &str, given: &str, built: &[&str]) -> Problem {
-    let built: Vec<_> = built.iter().map(|value| format!("\"{value}\"")).collect();
-    Problem::error(format!("{key} = \"{given}\" is not available in this version of exphost"))
-        .hint(format!("use {} or leave `{key}` out", listed(&built)))
 }
 
 /// A number of seconds. What is no duration is `None`; the schema has spoken of it.
@@ -142,23 +134,21 @@ pub(crate) fn timeout_schema(description: &str) -> Value {
 }
 
 fn schema() -> Value {
-    let [(isolation, its_schema), (memory_limit, schema_of_limit)] = isolation::schemas();
+    let own = json!({
+        "plugin": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$",
+            "description": "The plugin's name, as `exphost list` shows it"},
+        "version": {"type": "string"},
+        "enabled": {"type": "boolean"},
+        "depends_on": {"type": "array", "items": {"type": "string"}, "uniqueItems": true,
+            "description": "Names of services that are started before this one"},
+        "unload": {"enum": ["auto", "never"]},
+        "start_timeout": timeout_schema("Seconds the service may take to start"),
+        "stop_timeout": timeout_schema("Seconds the service may take to stop"),
+    });
+    let Value::Object(mut properties) = own else { return own };
+    properties.extend(supervision::properties());
+    properties.extend(isolation::properties());
     json!({"type": "object", "properties": {HOST_TABLE: {
-        "type": "object",
-        "additionalProperties": false,
-        "properties": {
-            "plugin": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$",
-                "description": "The plugin's name, as `exphost list` shows it"},
-            "version": {"type": "string"},
-            "enabled": {"type": "boolean"},
-            "depends_on": {"type": "array", "items": {"type": "string"}, "uniqueItems": true,
-                "description": "Names of services that are started before this one"},
-            "restart": {"type": "string"},
-            isolation: its_schema,
-            memory_limit: schema_of_limit,
-            "unload": {"enum": ["auto", "never"]},
-            "start_timeout": timeout_schema("Seconds the service may take to start"),
-            "stop_timeout": timeout_schema("Seconds the service may take to stop"),
-        },
+        "type": "object", "additionalProperties": false, "properties": properties,
     }}, "additionalProperties": true})
 }

@@ -1,6 +1,6 @@
 //! `isolation` and `memory_limit`: where a service runs, and how much it may use there.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::problem::Problem;
 
@@ -113,15 +113,16 @@ fn parse(text: &str) -> Option<u64> {
 }
 
 /// The schemas of both keys.
-pub(super) fn schemas() -> [(&'static str, Value); 2] {
-    [
-        ("isolation", json!({"enum": WORDS})),
-        (
-            "memory_limit",
-            json!({"type": ["integer", "string"], "minimum": 0,
-                "description": "Bytes of memory, or text with a unit as in \"512MiB\""}),
-        ),
-    ]
+pub(super) fn properties() -> Map<String, Value> {
+    let properties = json!({
+        "isolation": {"enum": WORDS},
+        "memory_limit": {"type": ["integer", "string"], "minimum": 0,
+            "description": "Bytes of memory, or text with a unit as in \"512MiB\""},
+    });
+    match properties {
+        Value::Object(properties) => properties,
+        _ => Map::new(),
+    }
 }
 
 #[cfg(test)]

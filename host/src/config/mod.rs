@@ -17,6 +17,7 @@ pub mod path;
 pub mod schema;
 pub mod schema_changes;
 pub mod service_file;
+pub mod supervision;
 pub mod validate;
 
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use origin::{Origin, Origins, Part, Position};
 pub use path::KeyPath;
 pub use schema::Schema;
 pub use service_file::ServiceFile;
+pub use supervision::Supervision;
 
 use crate::environment::Env;
 use crate::problem::Problem;

@@ -51,6 +51,14 @@ pub struct Identity {
     pub size: u64,
 }
 
+impl Identity {
+    /// Whether it was built with a plugin-api that has what version `1.minor` brought.
+    #[must_use]
+    pub fn speaks(&self, minor: u64) -> bool {
+        (self.api_version.major, self.api_version.minor) >= (1, minor)
+    }
+}
+
 /// Reads who `path` is, and checks all that can be checked without running it.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ use plugin_api::manifest::{ConfigProblem, Manifest};
 use semver::VersionReq;
 use serde_json::Value;
 
+use super::cannot_report;
 use super::outcome::{Asked, Fresh, How, News, Outcome, Present, Refusal, Terms};
 use super::plugins::{load_problem, probe_with};
 use crate::config::schema_changes::schema_changes;
@@ -233,6 +234,7 @@ impl Bench<'_> {
     ) -> Result<Outcome, Refusal> {
         let terms = Terms::of(&file.directives, &self.project.settings.defaults);
         let config = course.step("config", || {
+            refuse_terms(file, &terms, present.library.identity())?;
             let resolved = self.resolve(file, &present.manifest);
             let bytes = resolved.value.to_string().into_bytes();
             let found = match &present.library {
@@ -276,7 +278,9 @@ impl Bench<'_> {
             Ok((manifest, None))
         })?;
         let changes = schema_changes(&present.manifest.config_schema, &manifest.config_schema);
+        let terms = Terms::of(&file.directives, &self.project.settings.defaults);
         let config = course.step("config", || {
+            refuse_terms(file, &terms, identity)?;
             let config = self.config(file, &manifest, &staged)?;
             Ok((config, Some(changes.join("; ")).filter(|text| !text.is_empty())))
         })?;
@@ -286,12 +290,8 @@ impl Bench<'_> {
             let library = Code::of(staged, apart).map_err(|error| Refusal::of("load", &error))?;
             Ok((library, apart.then(|| "in a process of its own".to_owned())))
         })?;
-        let present = Present {
-            library,
-            manifest: Arc::new(manifest),
-            config: config.into(),
-            terms: Terms::of(&file.directives, &self.project.settings.defaults),
-        };
+        let present =
+            Present { library, manifest: Arc::new(manifest), config: config.into(), terms };
         Ok(Fresh { present, is_new_build: true, changes })
     }
 
@@ -320,6 +320,13 @@ impl Bench<'_> {
         let own = self.tools.overrides.iter().filter(|it| it.service == file.name);
         let own: Vec<_> = own.cloned().collect();
         config::resolve(file, manifest, self.tools.process.env, &own)
+    }
+}
+
+fn refuse_terms(file: &ServiceFile, terms: &Terms, identity: &Identity) -> Result<(), Refusal> {
+    match cannot_report(file, terms, identity) {
+        Some(problem) => Err(Refusal::of_problem("config", &problem)),
+        None => Ok(()),
     }
 }
 

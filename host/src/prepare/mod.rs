@@ -19,9 +19,12 @@ use self::plugins::{Shelf, probe_with};
 pub use self::plugins::{examined, load_problem, manifest_of};
 pub use self::workshop::Workshop;
 use crate::bus::BusConfig;
+use crate::config::supervision::Ready;
 use crate::config::{self, Origins, Override, ServiceFile};
 use crate::environment::Process;
+use crate::keep;
 use crate::logging::{Format, LogSection, LogSettings};
+use crate::plugin::identify::Identity;
 use crate::plugin::stage::{Staged, Staging};
 use crate::problem::Problem;
 use crate::project::{
@@ -38,6 +41,8 @@ pub struct Wishes<'a> {
     pub plugins: Option<&'a Path>,
     /// The directory of the projects.
     pub projects: Option<&'a Path>,
+    /// The directory of what outlives the host.
+    pub state: Option<&'a Path>,
     /// The least level that is logged.
     pub log_level: Option<&'a str>,
     /// `service.key=value`, each.
@@ -57,6 +62,8 @@ pub struct Prepared {
     pub overrides: Vec<Override>,
     /// Where its plugins are.
     pub plugins_dir: PathBuf,
+    /// Where that is kept which outlives the host.
+    pub state_dir: PathBuf,
     /// What concerns the host.
     pub settings: HostSettings,
     /// How to log.
@@ -136,9 +143,11 @@ pub fn prepare(wishes: &Wishes<'_>, process: &Process<'_>) -> Prepared {
     }
     let project = name.as_ref().map(ToString::to_string);
     let project = project.unwrap_or_else(|| wishes.project.unwrap_or_default().to_owned());
+    let state_dir = keep::directory(wishes.state, process.mode, &project);
     Prepared {
         project,
         name,
+        state_dir,
         places,
         overrides,
         plugins_dir,
@@ -297,6 +306,8 @@ fn ready(
         }
         Err(error) => problems.push(load_problem(&error)),
     }
+    let terms = Terms::of(&file.directives, &project.settings.defaults);
+    problems.extend(cannot_report(file, &terms, staged.identity()));
     let service = ReadyService {
         name: file.name.clone(),
         config_source: file.file.clone(),
@@ -304,7 +315,20 @@ fn ready(
         manifest,
         config: resolved.value,
         origins: resolved.origins,
-        terms: Terms::of(&file.directives, &project.settings.defaults),
+        terms,
     };
     Ok((service, problems))
+}
+
+/// A plugin that cannot say that it is ready, for which those that depend on it would wait for ever.
+fn cannot_report(file: &ServiceFile, terms: &Terms, identity: &Identity) -> Option<Problem> {
+    if terms.supervision.ready == Ready::Running || identity.speaks(3) {
+        return None;
+    }
+    let message = format!(
+        "ready = \"reported\" needs a plugin that was built with plugin-api 1.3 or later; {} was built with {}",
+        identity.name, identity.api_version
+    );
+    let problem = Problem::error(message).hint("build it anew, or write ready = \"running\"");
+    Some(file.at_directive("ready", problem))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use plugin_api::manifest::Manifest;
 
 use crate::config::isolation::Isolation;
-use crate::config::{self, Directives};
+use crate::config::{self, Directives, Supervision};
 use crate::plugin::code::Code;
 use crate::plugin::error::LoadError;
 use crate::plugin::identify::Identity;
@@ -41,8 +41,14 @@ impl Present {
     /// Whether its plugin-api has the words of 1.1: hand a state over, take a configuration.
     #[must_use]
     pub fn hands_over(&self) -> bool {
-        let api = &self.library.identity().api_version;
-        (api.major, api.minor) >= (1, 1)
+        self.library.identity().speaks(1)
+    }
+
+    /// Whether its plugin-api has the words of 1.3: tell its state while it goes on, say that it is
+    /// ready.
+    #[must_use]
+    pub fn tells_of_itself(&self) -> bool {
+        self.library.identity().speaks(3)
     }
 }
 
@@ -87,6 +93,8 @@ pub struct Terms {
     pub isolation: Isolation,
     /// Whether old generations of its plugin are unloaded.
     pub unload: config::Unload,
+    /// How it is looked after.
+    pub supervision: Supervision,
 }
 
 impl Terms {
@@ -97,6 +105,7 @@ impl Terms {
             stop_timeout: directives.stop_timeout.unwrap_or(defaults.stop_timeout),
             isolation: directives.isolation,
             unload: directives.unload,
+            supervision: Supervision::of(&directives.supervision, &defaults.supervision),
         }
     }
 }

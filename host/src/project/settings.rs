@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::HOST_FILE;
 use crate::config::directives::{duration, timeout_schema};
 use crate::config::document::Document;
+use crate::config::supervision::{self, Given};
 use crate::config::validate::validate;
 use crate::config::{KeyPath, Layers, Origin, Origins, Part, Schema};
 use crate::problem::Problem;
@@ -142,11 +143,17 @@ pub struct ServiceDefaults {
     pub start_timeout: Duration,
     /// How long a service may take to stop.
     pub stop_timeout: Duration,
+    /// How services are looked after.
+    pub supervision: Given,
 }
 
 impl Default for ServiceDefaults {
     fn default() -> Self {
-        Self { start_timeout: Duration::from_secs(30), stop_timeout: Duration::from_secs(5) }
+        Self {
+            start_timeout: Duration::from_secs(30),
+            stop_timeout: Duration::from_secs(5),
+            supervision: Given::default(),
+        }
     }
 }
 
@@ -190,6 +197,7 @@ impl HostSettings {
         let found = validate(&schema, &value, &origins);
         let is_new = |problem: &Problem| !documents.iter().any(|it| it.repeats(problem));
         problems.extend(found.into_iter().filter(is_new));
+        problems.extend(contradictions(&value, &origins));
         if problems.is_empty() {
             (Self::of_value(&value, &origins), problems)
         } else {
@@ -225,6 +233,7 @@ impl HostSettings {
             defaults: ServiceDefaults {
                 start_timeout: seconds(&given, "start_timeout").unwrap_or(usual.start_timeout),
                 stop_timeout: seconds(&given, "stop_timeout").unwrap_or(usual.stop_timeout),
+                supervision: Given::read(&given),
             },
         }
     }
@@ -277,6 +286,14 @@ fn transport_not_built(value: &Value, origins: &Origins) -> Option<Problem> {
     Some(origins.place(problem, &KeyPath::of_keys(["bus", "transport"]), Part::Value))
 }
 
+/// Keys of `[defaults]` that make no sense together.
+fn contradictions(value: &Value, origins: &Origins) -> Vec<Problem> {
+    let given = Given::read(value.get("defaults").unwrap_or(&Value::Null));
+    let place =
+        |(key, problem)| origins.place(problem, &KeyPath::of_keys(["defaults", key]), Part::Value);
+    given.contradictions().into_iter().map(place).collect()
+}
+
 /// Levels are good in either case; the schema and the host know one.
 fn upper_case_levels(value: &mut Value) {
     for key in ["level", "libraries"] {
@@ -295,6 +312,9 @@ fn schema() -> Value {
     let table = |properties: Value| json!({"type": "object", "properties": properties, "additionalProperties": false});
     const MANY: u64 = u32::MAX as u64;
     const HUGE: u64 = i64::MAX as u64;
+    let mut defaults = Value::Object(supervision::properties());
+    defaults["start_timeout"] = timeout_schema("Seconds a service may take to start");
+    defaults["stop_timeout"] = timeout_schema("Seconds a service may take to stop");
     table(json!({
         "plugins_dir": {"type": "string", "minLength": 1,
             "description": "The directory with the plugins, as seen from this file"},
@@ -332,9 +352,6 @@ fn schema() -> Value {
             "display": {"type": "boolean"},
             "interval": seconds(json!(0.1), 86_400, "Seconds between two lines of a service's figures in the log"),
         })),
-        "defaults": table(json!({
-            "start_timeout": timeout_schema("Seconds a service may take to start"),
-            "stop_timeout": timeout_schema("Seconds a service may take to stop"),
-        })),
+        "defaults": table(defaults),
     }))
 }

@@ -69,7 +69,6 @@ impl Handover {
 
     /// Whether a state waits that nobody has taken. When it still does once the service runs, its
     /// plugin was built with plugin-api 1.0, which knows nothing of states.
-    #[cfg(test)]
     #[must_use]
     pub fn state_waits(&self) -> bool {
         self.lock().waiting.is_some()
@@ -82,6 +81,12 @@ impl Handover {
         let mut inner = self.lock();
         let kept = inner.kept.take();
         kept.or_else(|| inner.waiting.take())
+    }
+
+    /// What the running instance has told of its state, if it has since this was asked last.
+    #[must_use]
+    pub fn take_snapshot(&self) -> Option<Arc<SavedState>> {
+        self.lock().kept.take()
     }
 
     /// Lets a configuration (JSON) wait, in place of one that still does. The word

@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use plugin_api::SavedState;
@@ -35,6 +35,8 @@ pub struct Hosted {
     bus: BusHandle,
     sockets: Sockets,
     handover: Handover,
+    /// Whether what is given back would be lost, because the host ends.
+    is_last: AtomicBool,
     listener: Listener,
 }
 
@@ -51,6 +53,7 @@ impl Hosted {
             sockets: Sockets::new(bus.clone()),
             bus,
             handover: Handover::default(),
+            is_last: AtomicBool::new(false),
             listener,
         }
     }
@@ -94,6 +97,12 @@ impl Hosted {
         self.handover.offer(state);
         let StateRecord { state, .. } = self.states.renew();
         tracing::info!(target: "exphost::service", "state {state}");
+    }
+
+    /// No instance follows in this host: what the present one has not finished is lost with it, and
+    /// the service is told so when it wants to give it back.
+    pub fn has_no_successor_here(&self) {
+        self.is_last.store(true, Ordering::Relaxed);
     }
 
     /// Offers a new configuration (JSON) to the running instance.
@@ -219,7 +228,7 @@ impl ServiceHost for Hosted {
     }
 
     fn give_back(&self, socket: SocketId, topic: &str, payload: &[u8]) -> bool {
-        self.mailbox.give_back(socket, topic, payload)
+        !self.is_last.load(Ordering::Relaxed) && self.mailbox.give_back(socket, topic, payload)
     }
 
     fn ready(&self) {
@@ -260,6 +269,7 @@ impl ServiceHost for Hosted {
 
     fn keep_state(&self, state: SavedState) -> Result<(), String> {
         self.handover.keep(state);
+        (self.listener)(&self.name, Notice::StateKept);
         Ok(())
     }
 

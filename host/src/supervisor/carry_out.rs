@@ -1,5 +1,7 @@
 //! Carries out orders, and tells how everything is.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use plugin_api::abi::RunOutcome;
 use plugin_api::state::ServiceState;
@@ -9,7 +11,7 @@ use super::Supervisor;
 use super::instance::Instance;
 use super::orders::{Listener, Order, Progress, Refused, Report};
 use super::plan::Progress as Stage;
-use super::status::{LastError, ServiceStatus, Status, Whereabouts};
+use super::status::{LastError, RestartStatus, ServiceStatus, Status, Whereabouts};
 use super::supervised::{Life, Supervised};
 use super::transaction::{Because, Wish};
 use crate::config::nearest::known_names;
@@ -79,7 +81,11 @@ impl Supervisor {
             Life::Starting(..) | Life::Running(_) => Some("runs already"),
             Life::Stopping(..) => Some("is just stopping; start it when it has stopped"),
             Life::Waiting => Some("waits for what it depends on"),
-            Life::Ended(_) | Life::Hung | Life::NotStarted | Life::Resting => None,
+            Life::Pausing { .. }
+            | Life::Ended(_)
+            | Life::Hung
+            | Life::NotStarted
+            | Life::Resting => None,
         };
         if let Some(obstacle) = obstacle {
             return refuse(&listener, format!("`{service}` {obstacle}"), None);
@@ -92,6 +98,18 @@ impl Supervisor {
             return refuse(&listener, error, Some(format!("`exphost start {lost}` first")));
         }
         tracing::info!(service, "starting, by order");
+        let rested = self.find(service).is_some_and(|it| matches!(it.life, Life::Resting));
+        if rested {
+            // Whoever stops a service and starts it wants it to begin anew.
+            self.forget_state(service);
+        }
+        self.service(service, |it| {
+            it.record.start_ordered();
+            it.why = None;
+        });
+        if self.around.stopped.start(service) {
+            self.keep_orders();
+        }
         let listeners = vec![listener];
         self.wish(service, Wish { because: Because::ToStart, force: false, listeners });
     }
@@ -99,8 +117,12 @@ impl Supervisor {
     fn stop_by_order(&mut self, service: &str, listener: Listener) {
         tracing::info!(service, "stopping, by order");
         self.give_up(service, "the service was stopped by order");
+        self.around.stopped.stop(service, Timestamp::now());
+        let number = self.keep_orders();
         let Some(supervised) = self.find(service) else { return };
+        supervised.record.stop_ordered();
         supervised.to_rest = true;
+        supervised.unkept = number;
         supervised.stop_listeners.push(listener);
         if supervised.has_thread() {
             supervised.ask_to_stop(Instant::now());
@@ -110,8 +132,26 @@ impl Supervisor {
         }
     }
 
+    /// Has the operator's stops written; their number, if anybody writes them.
+    fn keep_orders(&mut self) -> Option<u64> {
+        let keeper = self.keeper.as_ref()?;
+        self.kept_orders += 1;
+        keeper.keep_orders(self.kept_orders, self.around.stopped.clone());
+        Some(self.kept_orders)
+    }
+
+    /// The host ends: what waits to be written is.
+    pub(super) fn close_keeper(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let patience = if self.forced { Duration::ZERO } else { PATIENCE };
+        if self.keeper.take().is_some_and(|keeper| !keeper.close(patience)) {
+            tracing::warn!("not all states were written before the host ended");
+        }
+    }
+
     fn status(&self) -> Status {
-        let mut services: Vec<_> = self.services.iter().map(Supervised::status).collect();
+        let status = |it| Supervised::status(it, self.waits_for(it));
+        let mut services: Vec<_> = self.services.iter().map(status).collect();
         services.sort_by(|a, b| a.name.cmp(&b.name));
         Status {
             project: self.around.project.clone(),
@@ -138,15 +178,33 @@ impl Supervised {
         if !std::mem::take(&mut self.to_rest) {
             return;
         }
-        self.tell_progress(true);
-        self.stop_listeners.clear();
+        self.hangs_at_rest = matches!(self.life, Life::Hung);
         self.hosted.sockets().close_all(&self.name);
         self.life = Life::Resting;
+        self.tell_rest();
+    }
+
+    /// The operator's stops up to this number are written.
+    pub(super) fn orders_are_kept(&mut self, number: u64) {
+        if self.unkept.is_some_and(|unkept| unkept <= number) {
+            self.unkept = None;
+            if matches!(self.life, Life::Resting) {
+                self.tell_rest();
+            }
+        }
+    }
+
+    /// Tells those who wait for it to have stopped, once the stop outlives the host as well.
+    fn tell_rest(&mut self) {
+        if self.unkept.is_none() {
+            self.tell_progress(true);
+            self.stop_listeners.clear();
+        }
     }
 
     /// Tells those who wait for it to have stopped.
     fn tell_progress(&self, done: bool) {
-        let hung = matches!(self.life, Life::Hung);
+        let hung = self.hangs();
         for listener in &self.stop_listeners {
             let progress = Progress {
                 service: self.name.clone(),
@@ -187,7 +245,11 @@ impl Supervised {
     /// Its state in the word that `status` has for it.
     pub(super) fn state_word(&self) -> String {
         match self.life {
-            Life::Ended(outcome) if outcome != RunOutcome::Stopped => "failed".to_owned(),
+            Life::Ended(outcome) | Life::Pausing { outcome, .. }
+                if outcome != RunOutcome::Stopped =>
+            {
+                "failed".to_owned()
+            }
             _ if self.hangs() => "failed".to_owned(),
             Life::Resting | Life::NotStarted => ServiceState::Stopped.as_str().to_lowercase(),
             _ => self.state().as_str().to_lowercase(),
@@ -202,7 +264,7 @@ impl Supervised {
         Whereabouts { isolation, pid, thread }
     }
 
-    fn status(&self) -> ServiceStatus {
+    fn status(&self, waits_for: Vec<String>) -> ServiceStatus {
         let counted = self.hosted.count_up();
         let identity = self.build.present.library.identity();
         let last_error = self.hosted.health_record().last_error();
@@ -219,7 +281,15 @@ impl Supervised {
             whereabouts: self.whereabouts(),
             since,
             uptime: self.began.map(seconds),
-            restarts: 0,
+            restarts: self.record.restarts(),
+            restart: RestartStatus {
+                gave_up: self.record.gave_up(),
+                next_at: self.next_start(),
+                reason: self.why.clone(),
+                waits_for,
+            },
+            ready: matches!(self.life, Life::Running(_)) && self.is_of_use(),
+            state_saved_at: self.recall.at(),
             messages_sent: counted.messages_sent,
             messages_received: counted.messages_received,
             dropped: counted.dropped,

@@ -7,7 +7,10 @@ mod display;
 mod instance;
 pub mod orders;
 pub mod plan;
+pub mod policy;
+mod recall;
 mod reload;
+mod restart;
 pub mod status;
 mod supervised;
 mod transaction;
@@ -25,11 +28,11 @@ use tokio::time::Instant;
 use self::display::Display;
 use self::instance::Instance;
 use self::orders::Order;
-use self::plan::Start;
 pub use self::supervised::Launch;
-use self::supervised::{Life, Supervised};
+use self::supervised::{AfterStop, Life, Supervised};
 use self::undertaker::Burial;
 use crate::bus::BusHandle;
+use crate::keep::{self, Keeper, Store};
 use crate::logging;
 use crate::plugin::host_side::ServiceHost;
 use crate::plugin::library::RunRequest;
@@ -58,6 +61,8 @@ enum Event {
     News(u64, News),
     /// What has changed about the project that only a restart of the host applies.
     HostChanges(HostChanges),
+    /// What outlives the host was written, or could not be.
+    Kept(keep::News),
     /// An old generation was unloaded, or could not be.
     Buried(Burial),
     /// Something that was expected by now may be missing.
@@ -117,6 +122,10 @@ pub struct Surroundings {
     pub terms: ReloadTerms,
     /// How often the services' figures go to the log; never if it is not given.
     pub display: Option<Duration>,
+    /// Where that is kept which outlives the host; `None` when there is no such place.
+    pub store: Option<Store>,
+    /// The operator's stops so far.
+    pub stopped: keep::Orders,
 }
 
 /// The project's services under supervision.
@@ -135,6 +144,10 @@ pub struct Supervisor {
     display: Option<Display>,
     /// What was said last of them, so that it is said once.
     host_changes: HostChanges,
+    /// Writes what outlives the host.
+    keeper: Option<Keeper>,
+    /// The number of the operator's stops that were given to it last.
+    kept_orders: u64,
     /// Since when the host stops.
     stopping: Option<Instant>,
     forced: bool,
@@ -144,7 +157,7 @@ impl Supervisor {
     /// Takes charge of services, in an order in which dependencies come first. Nothing starts yet.
     ///
     /// # Errors
-    /// When a mailbox cannot be made.
+    /// When a mailbox or the thread that writes files cannot be made.
     pub fn new(launches: Vec<Launch>, around: Surroundings) -> std::io::Result<Self> {
         let (report, events) = mpsc::unbounded_channel();
         let supervise = |launch: Launch| {
@@ -159,6 +172,12 @@ impl Supervisor {
         };
         let services = launches.into_iter().map(supervise).collect::<std::io::Result<Vec<_>>>()?;
         let began = Instant::now();
+        let for_keeper = report.clone();
+        let tell = move |news| {
+            // The receiver is gone only when the host ends.
+            let _ = for_keeper.send(Event::Kept(news));
+        };
+        let keeper = around.store.clone().map(|store| Keeper::begin(store, tell)).transpose()?;
         Ok(Self {
             services,
             display: around.display.map(|interval| Display::new(interval, began)),
@@ -169,6 +188,8 @@ impl Supervisor {
             jobs: 0,
             burials: 0,
             host_changes: HostChanges::default(),
+            keeper,
+            kept_orders: 0,
             stopping: None,
             forced: false,
         })
@@ -182,6 +203,7 @@ impl Supervisor {
             let event = self.next_event().await;
             self.handle(event);
         }
+        self.close_keeper();
         self.verdict()
     }
 
@@ -210,7 +232,11 @@ impl Supervisor {
             Event::Notice(service, Notice::Entered(record)) => {
                 self.on_entered(&service, record.state);
             }
-            Event::Notice(_, Notice::Ready) => {}
+            Event::Notice(service, Notice::Ready) => {
+                self.service(&service, |supervised| supervised.is_ready = true);
+                self.start_what_can();
+            }
+            Event::Notice(service, Notice::StateKept) => self.on_state_kept(&service),
             Event::Notice(service, Notice::Config(answer)) => {
                 self.on_config_answer(&service, answer);
             }
@@ -222,6 +248,7 @@ impl Supervisor {
             }
             Event::News(job, news) => self.on_news(job, news),
             Event::HostChanges(changes) => self.on_host_changes(changes),
+            Event::Kept(news) => self.on_kept(news),
             Event::Buried(burial) => self.on_buried(burial),
             Event::Overdue => {
                 self.on_overdue(Instant::now());
@@ -237,6 +264,7 @@ impl Supervisor {
         match state {
             ServiceState::Running => {
                 self.service(service, Supervised::runs);
+                self.on_up(service);
                 self.on_running(service);
                 self.start_what_can();
             }
@@ -276,21 +304,20 @@ impl Supervisor {
         }
         let state = supervised.state();
         supervised.ended(outcome);
+        self.look_at_refused_state(service);
         if self.goes_on_after_end(service, outcome) {
             return;
         }
         let stopping = self.stopping.is_some();
         let Some(supervised) = self.find(service) else { return };
         supervised.say_how_it_ended(outcome, state, stopping || supervised.to_rest);
-        supervised.hosted.sockets().close_all(service);
-        supervised.rest_if_ordered();
-        self.after_an_end();
+        self.after_instance(service);
     }
 
     fn after_an_end(&mut self) {
         if self.stopping.is_none() {
             self.start_what_can();
-            if self.services.iter().all(Supervised::is_over) {
+            if self.nothing_runs() {
                 tracing::warn!("no service is left running");
             }
         }
@@ -310,6 +337,9 @@ impl Supervisor {
                     let seconds = supervised.build.terms().start_timeout.as_secs_f64();
                     tracing::error!(service, %state, seconds, "service is not running in time; stopping it");
                     supervised.did_not_start(seconds, state);
+                    supervised.after_stop = AfterStop::Fail;
+                    supervised.why =
+                        Some(format!("it was not running within {seconds} s; it was in {state}"));
                     supervised.ask_to_stop(now);
                 }
                 Life::Stopping(_, deadline) if deadline <= now => {
@@ -325,11 +355,14 @@ impl Supervisor {
                         "service hangs: it did not stop in time; its thread is left behind"
                     );
                     supervised.leave_behind();
+                    supervised.why =
+                        Some(format!("it hangs in {state}; its thread was left behind"));
+                    self.look_at_refused_state(&service);
                     if !self.goes_on_after_hang(&service, state) {
-                        self.service(&service, Supervised::rest_if_ordered);
+                        self.after_instance(&service);
                     }
                 }
-                _ => self.on_transaction_due(&service),
+                _ => self.on_due(&service, now),
             }
         }
         if self.stopping.is_none() {
@@ -352,29 +385,27 @@ impl Supervisor {
         }
         loop {
             let nodes: Vec<_> = self.services.iter().map(Supervised::node).collect();
-            let starts: Vec<_> = plan::startable(&nodes)
-                .into_iter()
-                .map(|start| match start {
-                    Start::Now(service) => (service.to_owned(), None),
-                    Start::Never(service, lost) => (service.to_owned(), Some(lost.to_owned())),
-                })
-                .collect();
+            let starts: Vec<_> = plan::startable(&nodes).into_iter().map(str::to_owned).collect();
             if starts.is_empty() {
-                return;
+                break;
             }
-            for (service, lost) in starts {
-                match lost {
-                    None => self.start(&service),
-                    Some(lost) => self.do_not_start(&service, &lost),
-                }
+            for service in starts {
+                self.start(&service);
+                self.if_it_could_not_start(&service);
             }
         }
+        self.tell_blocked();
     }
 
     /// Starts an instance of what the service is to run.
     fn start(&mut self, service: &str) {
         let (report, project) = (self.report.clone(), self.around.project.clone());
         self.service(service, |supervised| {
+            if !supervised.record.permits_start() {
+                tracing::error!(service, "not started: it was stopped by order");
+                supervised.life = Life::Resting;
+                return;
+            }
             let present = &supervised.build.present;
             let request = RunRequest {
                 service: supervised.name.clone(),
@@ -383,6 +414,9 @@ impl Supervisor {
                 stop_timeout: present.terms.stop_timeout,
             };
             supervised.instance += 1;
+            supervised.is_ready = false;
+            supervised.after_stop = AfterStop::Judge;
+            supervised.errors_before = supervised.hosted.health_record().counts().0;
             let (name, instance) = (supervised.name.clone(), supervised.instance);
             let ended = move |outcome| {
                 // The receiver is gone only when the host ends.
@@ -404,26 +438,17 @@ impl Supervisor {
         });
     }
 
-    fn do_not_start(&mut self, service: &str, lost: &str) {
-        tracing::error!(
-            service,
-            depends_on = lost,
-            "service not started: what it depends on is not running"
-        );
-        self.service(service, |supervised| supervised.life = Life::Ended(RunOutcome::Failed));
-    }
-
     fn stop_what_can(&mut self) {
         let now = Instant::now();
         for service in &mut self.services {
-            if matches!(service.life, Life::Waiting) {
+            if matches!(service.life, Life::Waiting | Life::Pausing { .. }) {
                 service.ask_to_stop(now);
             }
         }
         let nodes: Vec<_> = self.services.iter().map(Supervised::node).collect();
         let names: Vec<_> = plan::stoppable(&nodes).into_iter().map(str::to_owned).collect();
         for name in names {
-            self.service(&name, |supervised| supervised.ask_to_stop(now));
+            self.service(&name, |supervised| supervised.ask_to_end(now));
         }
     }
 
@@ -441,7 +466,7 @@ impl Supervisor {
         if self.forced {
             return true;
         }
-        if !self.services.iter().all(Supervised::is_over) || self.burials > 0 {
+        if !self.nothing_runs() || self.burials > 0 {
             return false;
         }
         let attended = self.services.iter().any(Supervised::is_attended);
@@ -453,8 +478,8 @@ impl Supervisor {
             self.services.iter().filter(wanted).map(|it| it.name().to_owned()).collect()
         };
         Verdict {
-            failed: names(&|it| it.is_over() && it.failed() && !it.hangs()),
-            hung: names(&|it| it.hangs() || !it.is_over()),
+            failed: names(&|it| !it.has_thread() && it.failed() && !it.hangs()),
+            hung: names(&|it| it.hangs() || it.has_thread()),
             forced: self.forced,
             is_haunted: self.kept() > 0 || self.services.iter().any(|it| it.left_behind > 0),
         }

@@ -221,9 +221,11 @@ impl Supervisor {
             Life::Ended(RunOutcome::Stopped) if supervised.wants_only_changes() => {
                 self.swap(service, *fresh);
             }
-            Life::Ended(_) | Life::Hung | Life::NotStarted | Life::Resting => {
-                self.try_out(service, *fresh, None, None);
+            Life::Pausing { .. } | Life::Ended(_) | Life::Hung | Life::NotStarted => {
+                let state = supervised.recall.last().filter(|_| fresh.present.hands_over());
+                self.try_out(service, *fresh, None, state);
             }
+            Life::Resting => self.try_out(service, *fresh, None, None),
         }
     }
 
@@ -472,6 +474,14 @@ impl Supervised {
     /// A refused configuration was taken back: what the file says is what runs.
     fn forget_refusal_of_config(&mut self) {
         if self.pending.as_ref().is_some_and(is_of_config) {
+            self.is_well();
+        }
+    }
+
+    /// What was refused runs after all.
+    pub(super) fn forget_refusal_of_what_runs(&mut self) {
+        let runs = &self.build.present.library.identity().sha256;
+        if self.pending.as_ref().is_some_and(|it| it.sha256.as_ref() == Some(runs)) {
             self.is_well();
         }
     }

@@ -48,8 +48,17 @@ pub struct ServiceStatus {
     pub since: Timestamp,
     /// Seconds since its present instance was started; null when none runs.
     pub uptime: Option<f64>,
-    /// How often it was started again after a failure.
+    /// How often its policy has started it again.
     pub restarts: u64,
+    /// How its policy goes on with it; a host of an older version does not tell.
+    #[serde(default)]
+    pub restart: RestartStatus,
+    /// Whether it does what those who depend on it need.
+    #[serde(default = "unless_told")]
+    pub ready: bool,
+    /// When it last told of the state that the next instance goes on with; null when it has not.
+    #[serde(default)]
+    pub state_saved_at: Option<Timestamp>,
     /// Messages handed to the bus.
     pub messages_sent: u64,
     /// Messages that arrived for it.
@@ -82,6 +91,25 @@ pub struct Whereabouts {
     pub pid: Option<u32>,
     /// The thread of its present instance, as the kernel numbers it; null for one in a process.
     pub thread: Option<u32>,
+}
+
+/// A host of an older version knows no services that are not ready.
+const fn unless_told() -> bool {
+    true
+}
+
+/// How the policy goes on with a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartStatus {
+    /// Whether it failed so often that it is given up, or tried only now and then.
+    pub gave_up: bool,
+    /// When it is started again; null when it runs, or is not to be.
+    pub next_at: Option<Timestamp>,
+    /// Why its last instance ended, as long as that was a failure and it has not run well since; null
+    /// otherwise.
+    pub reason: Option<String>,
+    /// The services that it waits for.
+    pub waits_for: Vec<String>,
 }
 
 /// A newer build that was refused or rolled back, until something newer comes.

@@ -11,8 +11,12 @@ use tokio::time::Instant;
 use super::instance::Instance;
 use super::orders::Listener;
 use super::plan::{Node, Progress};
+use super::policy::Record;
+use super::recall::Recall;
 use super::status::{Kept, Pending};
 use super::transaction::{Transaction, Wish};
+use crate::config::supervision::Ready;
+use crate::keep::Memory;
 use crate::prepare::{Present, Terms};
 use crate::service::Hosted;
 
@@ -22,6 +26,10 @@ pub struct Launch {
     pub name: String,
     /// What it is to run.
     pub present: Present,
+    /// The state that it told of last, in this host or one before.
+    pub memory: Option<Memory>,
+    /// Whether the operator has stopped it, in a host before.
+    pub rests: bool,
 }
 
 /// A build of a service's plugin with its configuration.
@@ -52,7 +60,14 @@ pub(super) enum Life {
     Running(Instance),
     /// It has been asked to stop, and must have ended by the deadline.
     Stopping(Instance, Instant),
-    /// It has ended.
+    /// It has ended, and is started again at a time.
+    Pausing {
+        /// When.
+        until: Instant,
+        /// How it ended.
+        outcome: RunOutcome,
+    },
+    /// It has ended, and is not started again by itself.
     Ended(RunOutcome),
     /// Its thread did not end in time and was left behind.
     Hung,
@@ -60,6 +75,20 @@ pub(super) enum Life {
     NotStarted,
     /// It was stopped by order, and stays so until it is started by order.
     Resting,
+}
+
+/// What becomes of a service once it has stopped, because of what it was stopped for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum AfterStop {
+    /// Its policy decides.
+    #[default]
+    Judge,
+    /// The same, and it has failed, however it ends: it was not running in time.
+    Fail,
+    /// It starts again when all that it depends on runs.
+    Wait,
+    /// It stays stopped until it is started by order.
+    Stay,
 }
 
 pub(super) struct Supervised {
@@ -78,8 +107,26 @@ pub(super) struct Supervised {
     pub(super) began: Option<Instant>,
     /// Whether it is to rest once it has stopped.
     pub(super) to_rest: bool,
+    /// Whether its thread was left behind when it came to rest.
+    pub(super) hangs_at_rest: bool,
     /// Who waits for it to have stopped.
     pub(super) stop_listeners: Vec<Listener>,
+    /// The number of the kept orders that those wait for as well.
+    pub(super) unkept: Option<u64>,
+    /// What becomes of it when it has stopped for another reason.
+    pub(super) after_stop: AfterStop,
+    /// Whether its present instance has said that it is ready.
+    pub(super) is_ready: bool,
+    /// The service that keeps it from starting, and that nothing but an order will start.
+    pub(super) blocked_by: Option<String>,
+    /// How many errors it had recorded when its present instance was started.
+    pub(super) errors_before: u64,
+    /// Why its last instance failed, until it runs well.
+    pub(super) why: Option<String>,
+    /// Its ends and restarts.
+    pub(super) record: Record,
+    /// The state it told of last.
+    pub(super) recall: Recall,
     /// The reload that is under way.
     pub(super) transaction: Option<Transaction>,
     /// What is to be done after it.
@@ -101,17 +148,29 @@ const KILL_GRACE: Duration = Duration::from_secs(5);
 
 impl Supervised {
     pub(super) fn new(launch: Launch, hosted: Arc<Hosted>) -> Self {
+        let hands_over = launch.present.hands_over();
+        let recall = Recall::new(launch.memory.filter(|_| hands_over));
+        hosted.handover().offer(recall.last());
         Self {
             name: launch.name,
             build: Build { generation: 1, present: launch.present },
             generations: 1,
             hosted,
-            life: Life::Waiting,
+            life: if launch.rests { Life::Resting } else { Life::Waiting },
             instance: 0,
             left_behind: 0,
             began: None,
             to_rest: false,
+            hangs_at_rest: false,
             stop_listeners: Vec::new(),
+            unkept: None,
+            after_stop: AfterStop::Judge,
+            is_ready: false,
+            blocked_by: None,
+            errors_before: 0,
+            why: None,
+            record: Record::new(launch.rests),
+            recall,
             transaction: None,
             queued: None,
             pending: None,
@@ -132,16 +191,26 @@ impl Supervised {
         let progress = match self.life {
             Life::Waiting => Progress::Waiting,
             Life::Starting(..) | Life::Stopping(..) => Progress::Underway,
-            Life::Running(_) => Progress::Running,
+            Life::Running(_) if self.is_of_use() => Progress::Running,
+            Life::Running(_) => Progress::Underway,
+            Life::Pausing { .. } => Progress::Pausing,
             Life::Ended(_) | Life::Hung | Life::NotStarted | Life::Resting => Progress::Over,
         };
-        Node { name: self.name(), depends_on: &self.build.terms().depends_on, progress }
+        let terms = self.build.terms();
+        let on_failure = terms.supervision.on_dependency_failure;
+        Node { name: self.name(), depends_on: &terms.depends_on, progress, on_failure }
+    }
+
+    /// Whether its running instance does what those who depend on it need.
+    pub(super) fn is_of_use(&self) -> bool {
+        self.is_ready || self.build.terms().supervision.ready == Ready::Running
     }
 
     /// When something is expected of it.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let life = match self.life {
             Life::Starting(_, deadline) | Life::Stopping(_, deadline) => Some(deadline),
+            Life::Pausing { until, .. } => Some(until),
             _ => None,
         };
         // A reload waits for something of an instance that runs. One that is on its way out decides
@@ -149,7 +218,9 @@ impl Supervised {
         let runs = matches!(self.life, Life::Running(_));
         let transaction = self.transaction.as_ref().filter(|_| runs);
         let transaction = transaction.and_then(Transaction::deadline);
-        life.into_iter().chain(transaction).min()
+        let well = runs.then(|| self.record.well_at(&self.build.terms().supervision)).flatten();
+        let snapshot = self.recall.due().filter(|_| runs);
+        [life, transaction, well, snapshot].into_iter().flatten().min()
     }
 
     /// Notes that it runs.
@@ -175,10 +246,20 @@ impl Supervised {
         self.ask(word, now);
     }
 
+    /// Asks it to stop because the host does: if its state is kept, for the next host.
+    pub(super) fn ask_to_end(&mut self, now: Instant) {
+        if self.build.terms().supervision.snapshot_every.is_none() {
+            return self.ask_to_stop(now);
+        }
+        self.hosted.has_no_successor_here();
+        self.ask_to_hand_over(now);
+    }
+
     fn ask(&mut self, word: EnvelopeKind, now: Instant) {
         let deadline = now + self.build.terms().stop_timeout + THREAD_GRACE;
         self.life = match std::mem::replace(&mut self.life, Life::Waiting) {
             Life::Waiting => Life::NotStarted,
+            Life::Pausing { outcome, .. } => Life::Ended(outcome),
             Life::Starting(instance, _) | Life::Running(instance) => {
                 self.hosted.mailbox().push_control(word);
                 Life::Stopping(instance, deadline)
@@ -252,10 +333,14 @@ impl Supervised {
     /// Whether it did not stop when it was asked last, and still has not.
     pub(super) fn hangs(&self) -> bool {
         matches!(self.life, Life::Hung)
-            || (matches!(self.life, Life::Resting) && self.left_behind > 0)
+            || (matches!(self.life, Life::Resting) && self.hangs_at_rest && self.left_behind > 0)
     }
 
     pub(super) fn failed(&self) -> bool {
-        !matches!(self.life, Life::Ended(RunOutcome::Stopped) | Life::NotStarted | Life::Resting)
+        match self.life {
+            Life::Pausing { outcome, .. } | Life::Ended(outcome) => outcome != RunOutcome::Stopped,
+            Life::NotStarted | Life::Resting => false,
+            _ => true,
+        }
     }
 }

@@ -104,6 +104,10 @@ impl Supervisor {
             (None, false) => "it did not end well; no state".to_owned(),
         };
         let lost = match &state {
+            // A snapshot that came before the last word, if the last word failed.
+            Some(_) if supervised.failed_to_save(errors).is_some() => {
+                supervised.failed_to_save(errors)
+            }
             Some(_) if !fresh.present.hands_over() => {
                 Some("the new build is of plugin-api 1.0, which keeps no state".to_owned())
             }
@@ -112,6 +116,9 @@ impl Supervisor {
         };
         let lost = lost.filter(|_| !forced);
         self.end_step(service, "stop", well && lost.is_none(), Some(said));
+        if let Some(state) = &state {
+            self.remember(service, Arc::clone(state));
+        }
         let Some(supervised) = self.find(service) else { return };
         let old = supervised.build.clone();
         match lost {
@@ -137,7 +144,9 @@ impl Supervisor {
         let is_new_build = fresh.is_new_build;
         let replaced = self.take_up(service, fresh);
         self.service(service, |supervised| {
+            let is_own = old.is_none() && state.is_some();
             supervised.make_ready(state.clone());
+            supervised.recall.offered(is_own);
             if let Some(transaction) = &mut supervised.transaction {
                 transaction.begin_step(Instant::now());
                 transaction.phase = Phase::Trying {
@@ -162,6 +171,7 @@ impl Supervisor {
         let supervised = self.find(service)?;
         if fresh.is_new_build {
             supervised.generations += 1;
+            supervised.record.forget();
             supervised.file_missing = false;
         }
         let generation =
@@ -322,15 +332,24 @@ impl Supervisor {
     fn if_it_has_no_thread(&mut self, service: &str) {
         let lost = self.find(service).is_some_and(|it| !it.has_thread());
         if lost && !self.goes_on_after_end(service, RunOutcome::NoRuntime) {
-            self.service(service, |it| it.hosted.sockets().close_all(&it.name));
+            self.after_instance(service);
+        }
+    }
+
+    /// The same where no reload is under way.
+    pub(super) fn if_it_could_not_start(&mut self, service: &str) {
+        let lost = |it: &Supervised| matches!(it.life, Life::Ended(_)) && it.transaction.is_none();
+        if self.find(service).is_some_and(|it| lost(it)) {
+            self.after_instance(service);
         }
     }
 }
 
 impl Supervised {
     /// Clears the table for the next instance.
-    fn make_ready(&mut self, state: Option<Arc<SavedState>>) {
+    pub(super) fn make_ready(&mut self, state: Option<Arc<SavedState>>) {
         self.hosted.renew(state);
+        self.recall.offered(false);
         self.life = Life::Waiting;
     }
 
@@ -346,6 +365,7 @@ impl Supervised {
 
     /// What its new instance made of the state that waited for it.
     pub(super) fn note_state(&mut self, fate: StateFate) {
+        self.recall.is_settled();
         if let Some(transaction) = &mut self.transaction {
             transaction.fate = Some(fate);
         }

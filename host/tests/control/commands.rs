@@ -65,6 +65,7 @@ async fn status_shows_a_table_and_what_needs_attention() {
         "core: is being reloaded, at stop",
         "core: running 1.2.0, generation 7; 1.3.0 refused 2026-01-02 12:04:31 at probe: \
          the plugin\\npanicked \\u{1b}[31m",
+        "core: came back after a failure (restarted 3 times): on_message next: no such era",
         "core: its plugin file is gone; what was loaded from it runs on: \
          /usr/lib/exphost/plugins/libcore.so",
         "core: generation 6 (1.1.0) could not be unloaded: a thread of it still runs",

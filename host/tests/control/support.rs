@@ -10,7 +10,9 @@ use exphost::environment::{Mode, Process};
 use exphost::supervisor::orders::{
     Decision, Listener, Order, Orders, Progress, Refused, Report, Step, Verdict,
 };
-use exphost::supervisor::status::{Kept, LastError, Pending, ServiceStatus, Status, Whereabouts};
+use exphost::supervisor::status::{
+    Kept, LastError, Pending, RestartStatus, ServiceStatus, Status, Whereabouts,
+};
 use jiff::Timestamp;
 use plugin_api::state::HealthStatus;
 use serde_json::Value;
@@ -270,6 +272,9 @@ fn service(name: &str) -> ServiceStatus {
         since: Timestamp::now(),
         uptime: Some(70.5),
         restarts: 0,
+        restart: RestartStatus::default(),
+        ready: true,
+        state_saved_at: None,
         messages_sent: 12,
         messages_received: 3_456,
         dropped: 0,
@@ -290,6 +295,13 @@ fn of_core() -> ServiceStatus {
     ServiceStatus {
         health: HealthStatus::Error,
         uptime: None,
+        restarts: 3,
+        restart: RestartStatus {
+            gave_up: false,
+            next_at: None,
+            reason: Some("on_message next: no such era".to_owned()),
+            waits_for: Vec::new(),
+        },
         pending: Some(Pending {
             version: Some("1.3.0".to_owned()),
             sha256: None,

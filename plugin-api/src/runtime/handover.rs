@@ -50,6 +50,23 @@ pub(super) async fn save<S: Service>(ctx: &Context, service: &mut S, limit: Dura
     }
 }
 
+/// How long the handlers wait while the service says what it knows.
+const SNAPSHOT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Has the service say what it knows, if the host asks, and goes on with it. A service that answers
+/// `None` gives the host nothing, and is not asked again.
+pub(super) async fn snapshot<S: Service>(ctx: &Context, service: &mut S) {
+    if !ctx.shared().snapshot_wanted.take() {
+        return;
+    }
+    tokio::select! {
+        biased;
+        () = save(ctx, service, SNAPSHOT_LIMIT) => {}
+        // Whoever takes over asks for a later state; whoever does not needs none.
+        () = ctx.stopping() => {}
+    }
+}
+
 fn keep(ctx: &Context, state: &SavedState) -> Result<()> {
     state.check_size()?;
     ctx.shared().host.keep_state(state).map_err(Error::new)

@@ -41,8 +41,8 @@ fn obey(ctx: &Context) {
             EnvelopeKind::Config => ctx.shared().config_waits.set(true),
             EnvelopeKind::LogLevel => crate::log::level_changed(),
             EnvelopeKind::Room => ctx.shared().room.notify_waiters(),
-            // Asked only of a build that says it answers.
-            EnvelopeKind::Snapshot => {}
+            // Likewise.
+            EnvelopeKind::Snapshot => ctx.shared().snapshot_wanted.set(true),
             EnvelopeKind::Message | EnvelopeKind::Task | EnvelopeKind::Result => {
                 tracing::warn!(?word, "the host sent a message as a word of its own; ignored");
             }

@@ -6,7 +6,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::dispatch::{dispatch, outcome};
 use super::guard::guarded;
-use super::handover::reconfigure;
+use super::handover::{reconfigure, snapshot};
 use super::watch::{look, time_to_look};
 use crate::context::Context;
 use crate::error::Result;
@@ -26,6 +26,7 @@ pub(crate) async fn serve<S: Service>(ctx: &Context, service: &mut S) -> Result<
     tokio::pin!(stopping);
     while !ctx.is_stopping() {
         reconfigure(ctx, service).await?;
+        snapshot(ctx, service).await;
         shared.tasks.spawn_waiting(ctx);
         ticker.follow(shared.tick.get());
         if shared.tasks.all_ended() && !shared.listens.get() && shared.tick.get().is_none() {
@@ -54,7 +55,7 @@ async fn handle_burst<S: Service>(
         if ctx.is_stopping() {
             return Ok(false);
         }
-        if ctx.shared().config_waits.get() {
+        if ctx.shared().config_waits.get() || ctx.shared().snapshot_wanted.get() {
             return Ok(true);
         }
         let raw = ctx.shared().host.mailbox_take_without(&ctx.shared().held.borrow());

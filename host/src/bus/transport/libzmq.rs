@@ -5,6 +5,7 @@
 //! closed; nothing here waits but `wait` and `terminate`.
 
 mod lend;
+mod memory;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpStream;
@@ -86,6 +87,7 @@ impl LibZmq {
     /// A context of its own.
     #[must_use]
     pub fn new(io_threads: u8) -> Self {
+        memory::keep_freed();
         let context = Context::new();
         if let Err(error) = context.set_io_threads(i32::from(io_threads.max(1))) {
             tracing::warn!(%error, io_threads, "libzmq keeps its default number of I/O threads");

@@ -175,7 +175,7 @@ fn all_mistakes_are_told_in_one_run() {
         &[
             "core.toml:1:17: error: work_interval: must be at least 0.1, is 0\n  hint: use 0.1 or more (Work loop interval in seconds)",
             "core.toml:2:9: error: is not TOML: the value is missing\n  hint: write `key = value`, or remove the line",
-            "core.toml:4:1: error: exphost.plugn: unknown key `plugn`\n  hint: did you mean `plugin`? Known keys: depends_on, enabled, isolation, memory_limit, plugin, restart, start_timeout, stop_timeout, unload, version",
+            "core.toml:4:1: error: exphost.plugn: unknown key `plugn`\n  hint: did you mean `plugin`?",
             "core.toml:6:7: error: camera.fps: must be at least 1, is 0\n  hint: use 1 to 120 (Pictures a second)",
         ],
     );

@@ -13,7 +13,7 @@ use super::*;
 use crate::dev::build::Outcome;
 use crate::project::ProjectName;
 use crate::supervisor::orders::{Decision, Listener, Order, Refused, Report, Step, Verdict};
-use crate::supervisor::status::{ServiceStatus, Status, Whereabouts};
+use crate::supervisor::status::{RestartStatus, ServiceStatus, Status, Whereabouts};
 
 /// Long, because it is only ever waited out by a test that fails.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -217,6 +217,9 @@ fn status() -> Status {
         since: jiff::Timestamp::now(),
         uptime: Some(1.0),
         restarts: 0,
+        restart: RestartStatus::default(),
+        ready: true,
+        state_saved_at: None,
         messages_sent: 0,
         messages_received: 0,
         dropped: 0,

@@ -3,6 +3,7 @@
 //! A life runs on the test's own thread, so the host is a thread's own and no pointer is needed.
 
 mod dispatch;
+mod snapshots;
 mod sockets;
 mod workers;
 

@@ -26,6 +26,8 @@ struct State {
     said: Vec<String>,
     /// Nothing can be sent.
     full: bool,
+    /// So many are connected to each wire.
+    connections: usize,
     /// This many openings fail from now on.
     failures: usize,
     /// What can be received by each wire.
@@ -119,7 +121,7 @@ impl Transport for Script {
     fn events(&mut self, _: &mut dyn FnMut(SocketId, PeerEvent)) {}
 
     fn connections(&self, _: SocketId) -> usize {
-        0
+        self.state().connections
     }
 
     fn release(&mut self, _: SocketId) -> bool {
@@ -223,11 +225,30 @@ fn a_publishers_wire_is_closed_before_the_listener_is_bound() {
 }
 
 #[test]
+fn nobody_outside_holds_nobody_up_here() {
+    let script = Script::default();
+    let (bus, inside) = (script.bus(), mailbox());
+    let handle = bus.handle();
+    script.state().full = true;
+    let small = SocketSpec { max_queue_size: Some(2), ..spec(SocketRole::Publisher, true, &[]) };
+    let publisher = open(&handle, "core", small, &mailbox());
+    open(&handle, "display", spec(SocketRole::Subscriber, false, &["a"]), &inside);
+    for _ in 0..3 {
+        assert_eq!(handle.send(publisher, "a", b"1"), SendOutcome::Queued);
+        assert_eq!(handle.send(publisher, "b", b"2"), SendOutcome::Queued);
+    }
+    assert_eq!(take_all(&inside), ["a 1"; 3]);
+    assert_eq!(handle.stats()[0].dropped_outbox_full, 0, "nobody misses it");
+    bus.shutdown(LIMIT).expect("closed");
+}
+
+#[test]
 fn who_does_not_read_outside_is_not_felt_here() {
     let script = Script::default();
     let (bus, inside) = (script.bus(), mailbox());
     let handle = bus.handle();
     script.state().full = true;
+    script.state().connections = 1;
     let small = SocketSpec { max_queue_size: Some(2), ..spec(SocketRole::Publisher, true, &[]) };
     let publisher = open(&handle, "core", small, &mailbox());
     open(&handle, "display", spec(SocketRole::Subscriber, false, &["a"]), &inside);
