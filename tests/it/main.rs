@@ -17,6 +17,7 @@ mod hostile;
 mod isolation;
 mod logs;
 mod older_plugins;
+mod operator_stops;
 mod readme;
 mod recovery;
 mod reload;

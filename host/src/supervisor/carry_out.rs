@@ -147,6 +147,8 @@ impl Supervisor {
         if self.keeper.take().is_some_and(|keeper| !keeper.close(patience)) {
             tracing::warn!("not all states were written before the host ended");
         }
+        // Whoever still waits for a stop to be written hears of the stop all the same.
+        self.services.iter_mut().for_each(|supervised| supervised.orders_are_kept(u64::MAX));
     }
 
     fn status(&self) -> Status {

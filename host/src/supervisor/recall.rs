@@ -20,7 +20,7 @@ use crate::keep::{Memory, News};
 use crate::service::health::Check;
 
 /// The check by which a service's health tells that its state cannot be kept.
-const CHECK: &str = "state";
+const CHECK: &str = "saved state";
 
 /// The place of errors in `save_state`.
 const PLACE: &str = "save_state";

@@ -178,6 +178,8 @@ impl Supervisor {
             if fresh.is_new_build { supervised.generations } else { supervised.build.generation };
         let build = Build { generation, present: fresh.present };
         let old = std::mem::replace(&mut supervised.build, build);
+        // How often its state is saved may be another now.
+        supervised.schedule_snapshot(Instant::now());
         fresh.is_new_build.then_some(old)
     }
 
