@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod dev;
 pub mod environment;
+pub mod isolated;
 pub mod keep;
 pub mod logging;
 pub mod message;

@@ -14,6 +14,7 @@ mod faults;
 mod file_operations;
 mod hangs;
 mod hostile;
+mod isolation;
 mod logs;
 mod older_plugins;
 mod operator_stops;

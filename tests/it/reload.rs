@@ -24,11 +24,16 @@ pub(crate) struct Changeling {
 impl Changeling {
     /// `more` is put into the host's `exphost.toml`.
     pub(crate) fn start(more: &str) -> Self {
+        Self::start_with(more, "")
+    }
+
+    /// `directives` are put into the service's own table `[exphost]`.
+    pub(crate) fn start_with(more: &str, directives: &str) -> Self {
         let (port, mut numbers) = (free_port(), Publisher::bind());
         let toml = publisher(port) + &subscriber(numbers.port(), &["number", "report"]);
         let project = Project::new()
             .config("exphost", format!("[reload]\nprobation = 1\n{more}"))
-            .config("changeling", toml + &Build::directive() + "start_timeout = 2\n");
+            .config("changeling", toml + &Build::directive() + "start_timeout = 2\n" + directives);
         GOOD.install(&project.plugins());
         let host = project.start();
         host.wait_until_running("changeling");

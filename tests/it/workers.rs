@@ -1,11 +1,13 @@
 //! Controllers and workers: tasks go out, results come back, each exactly once.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use crate::harness::host::Host;
 use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
-use crate::harness::{free_port, say, setting};
+use crate::harness::{DEADLINE, free_port, say, setting};
 use crate::sockets::{publisher, subscriber};
 
 /// Where tasks go out and results come in.
@@ -64,6 +66,24 @@ impl Directed {
     /// The summary once `count` tasks are answered.
     pub(crate) fn complete(&mut self, count: u64) -> Value {
         self.summaries.wait_for(|_, it| it["missing"] == 0 && it["pushed"] == count)
+    }
+
+    /// The summary once the last of `count` tasks is answered, whether or not others are missing.
+    pub(crate) fn last_is_back(&mut self, count: u64) -> Value {
+        self.summaries.wait_for(|_, it| it["last_is_back"] == true && it["pushed"] == count)
+    }
+
+    /// A summary once `count` tasks are answered, whether or not others are missing.
+    pub(crate) fn answered_at_least(&mut self, count: u64) -> Value {
+        let end = Instant::now() + DEADLINE;
+        while Instant::now() < end {
+            self.orders.send("report", &json!({}));
+            let summary = self.summaries.wait_for(|_, _| true);
+            if summary["results"].as_u64() >= Some(count) {
+                return summary;
+            }
+        }
+        panic!("fewer than {count} tasks were answered");
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use semver::VersionReq;
 use serde_json::{Value, json};
 
-use super::messages::listed;
+use super::isolation::{self, Isolation};
 use super::origin::{Origins, Part};
 use super::path::KeyPath;
 use super::service_file::HOST_TABLE;
@@ -28,6 +28,8 @@ pub struct Directives {
     pub start_timeout: Option<Duration>,
     /// How long the service may take to stop.
     pub stop_timeout: Option<Duration>,
+    /// Where it runs.
+    pub isolation: Isolation,
     /// What becomes of a build of it that another one has taken the place of.
     pub unload: Unload,
     /// How it is looked after.
@@ -53,14 +55,12 @@ impl Default for Directives {
             depends_on: Vec::new(),
             start_timeout: None,
             stop_timeout: None,
+            isolation: Isolation::Thread,
             unload: Unload::Auto,
             supervision: Given::default(),
         }
     }
 }
-
-/// Directives with names that are settled and of whose values only these are built yet.
-const NOT_YET: [(&str, &[&str]); 1] = [("isolation", &["none", "thread"])];
 
 /// The longest timeout, in seconds: a day.
 pub const LONGEST_TIMEOUT: u64 = 86_400;
@@ -80,13 +80,7 @@ impl Directives {
             let path = KeyPath::of_keys([HOST_TABLE, key]);
             problems.push(origins.place(problem, &path, Part::Value));
         };
-        for (key, built) in NOT_YET {
-            if let Some(given) = table.get(key).and_then(Value::as_str)
-                && !built.contains(&given)
-            {
-                wrong(key, not_built(key, given, built));
-            }
-        }
+        let isolation = Isolation::read(table, &mut wrong);
         let version = table.get("version").and_then(Value::as_str).map(VersionReq::parse);
         if let Some(Err(error)) = &version {
             let problem = Problem::error(format!("is not a version requirement: {error}"));
@@ -115,6 +109,7 @@ impl Directives {
             depends_on: depends_on.into_iter().filter(|name| name != service).collect(),
             start_timeout: table.get("start_timeout").and_then(duration),
             stop_timeout: table.get("stop_timeout").and_then(duration),
+            isolation,
             supervision,
             unload: match table.get("unload").and_then(Value::as_str) {
                 Some("never") => Unload::Never,
@@ -123,12 +118,6 @@ impl Directives {
         };
         (directives, problems)
     }
-}
-
-fn not_built(key: &str, given: &str, built: &[&str]) -> Problem {
-    let built: Vec<_> = built.iter().map(|value| format!("\"{value}\"")).collect();
-    Problem::error(format!("{key} = \"{given}\" is not available in this version of exphost"))
-        .hint(format!("use {} or leave `{key}` out", listed(&built)))
 }
 
 /// A number of seconds. What is no duration is `None`; the schema has spoken of it.
@@ -152,13 +141,13 @@ fn schema() -> Value {
         "enabled": {"type": "boolean"},
         "depends_on": {"type": "array", "items": {"type": "string"}, "uniqueItems": true,
             "description": "Names of services that are started before this one"},
-        "isolation": {"type": "string"},
         "unload": {"enum": ["auto", "never"]},
         "start_timeout": timeout_schema("Seconds the service may take to start"),
         "stop_timeout": timeout_schema("Seconds the service may take to stop"),
     });
     let Value::Object(mut properties) = own else { return own };
     properties.extend(supervision::properties());
+    properties.extend(isolation::properties());
     json!({"type": "object", "properties": {HOST_TABLE: {
         "type": "object", "additionalProperties": false, "properties": properties,
     }}, "additionalProperties": true})

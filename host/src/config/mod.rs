@@ -8,6 +8,7 @@ pub mod convert;
 pub mod directives;
 pub mod document;
 pub mod endpoints;
+pub mod isolation;
 pub mod layers;
 pub mod messages;
 pub mod nearest;

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 
+use serde::{Deserialize, Serialize};
 use tracing::field::{Field, FieldSet};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata};
@@ -27,7 +28,7 @@ const MOST_FIELDS: usize = 64;
 const LONGEST_NAME: usize = 512;
 
 /// A place in a plugin's code that logs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Callsite<'a> {
     /// `tracing`'s name of it.
     pub name: &'a str,
@@ -44,7 +45,7 @@ pub struct Callsite<'a> {
 }
 
 /// The value of one field.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Value<'a> {
     /// A text, or anything that was written out as one.
     Text(&'a str),

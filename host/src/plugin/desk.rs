@@ -35,14 +35,14 @@ enum Who {
 
 /// One run's number. It may be copied at will; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Desk(usize);
+pub(crate) struct Desk(usize);
 
 impl Desk {
     /// Begins a run that calls `host`.
     ///
     /// # Errors
     /// When too many runs go on.
-    pub(super) fn open(host: Arc<dyn ServiceHost>) -> io::Result<Self> {
+    pub(crate) fn open(host: Arc<dyn ServiceHost>) -> io::Result<Self> {
         // Numbers below the first multiple are not given out, so none is a null pointer.
         static LAST: AtomicUsize = AtomicUsize::new(PLACES);
         for _ in 0..PLACES {
@@ -68,7 +68,7 @@ impl Desk {
     }
 
     /// Calls `f` with the host; `None` when the run is over or cut off.
-    pub(super) fn with_host<T>(self, f: impl FnOnce(&dyn ServiceHost) -> T) -> Option<T> {
+    pub(crate) fn with_host<T>(self, f: impl FnOnce(&dyn ServiceHost) -> T) -> Option<T> {
         let place = self.place().read().unwrap_or_else(PoisonError::into_inner);
         match self.mine(place.as_ref())? {
             Who::Host(host) => Some(f(&**host)),
@@ -78,7 +78,7 @@ impl Desk {
 
     /// Takes the host away from a run that goes on: when this returns no call is under way, and calls
     /// from now on find nobody. Waits for a call that is under way, at most as long as one may take.
-    pub(super) fn cut_off(self) {
+    pub(crate) fn cut_off(self) {
         self.replace(Some(Who::CutOff(AtomicBool::new(false))));
     }
 
@@ -92,7 +92,7 @@ impl Desk {
     }
 
     /// Ends the run, as [`cut_off`](Self::cut_off) does, and frees its place.
-    pub(super) fn close(self) {
+    pub(crate) fn close(self) {
         self.replace(None);
     }
 

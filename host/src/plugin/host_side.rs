@@ -10,6 +10,7 @@ use plugin_api::abi::{
 use plugin_api::state::{HealthStatus, IllegalTransition, Method, StateRecord};
 use plugin_api::zmq::SocketSpec;
 
+use crate::logging::bridge::{self, Callsite, Value};
 use crate::message::{Envelope, SocketId};
 
 /// The host as one service instance sees it. Every method may be called from any thread of the
@@ -17,6 +18,18 @@ use crate::message::{Envelope, SocketId};
 pub trait ServiceHost: Send + Sync + 'static {
     /// The service's name in its project.
     fn service(&self) -> &str;
+    /// Makes a place that logs known; its number.
+    fn register_callsite(&self, callsite: &Callsite<'_>) -> u64 {
+        bridge::register(callsite)
+    }
+    /// Whether the events of a place are wanted.
+    fn callsite_enabled(&self, callsite: u64) -> bool {
+        bridge::enabled(self.service(), callsite)
+    }
+    /// Logs an event in the service's name; `fields` are numbers of the place's fields.
+    fn log(&self, callsite: u64, spans: &str, fields: &[(usize, Value<'_>)]) {
+        bridge::emit(self.service(), callsite, spans, fields);
+    }
     /// A step of the lifecycle, as the plugin reports it.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use plugin_api::abi::RunOutcome;
@@ -16,6 +16,8 @@ use super::library::{Library, RunRequest};
 #[derive(Debug)]
 pub struct Instance {
     thread: JoinHandle<()>,
+    /// The thread's number, once it has begun.
+    number: Arc<OnceLock<u32>>,
     desk: Desk,
     /// Given back by [`join`](Self::join) alone. So whoever has a library to himself knows that every
     /// thread that ran it has ended, destructors of thread-locals and all.
@@ -39,7 +41,11 @@ impl Instance {
         let name = thread_name(&request.service);
         let library = ManuallyDrop::new(library);
         let running = Arc::clone(&library);
+        let number = Arc::new(OnceLock::new());
+        let its_number = Arc::clone(&number);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let own = rustix::thread::gettid().as_raw_nonzero().get();
+            let _ = its_number.set(own.unsigned_abs());
             let run = AssertUnwindSafe(|| running.run_at(desk, &request));
             let outcome = catch_unwind(run).unwrap_or_else(|payload| {
                 // Dropping it could run code of the plugin's that panics again.
@@ -52,7 +58,7 @@ impl Instance {
             on_end(outcome);
         });
         match thread {
-            Ok(thread) => Ok(Self { thread, desk, library }),
+            Ok(thread) => Ok(Self { thread, number, desk, library }),
             Err(error) => {
                 desk.close();
                 drop(ManuallyDrop::into_inner(library));
@@ -72,6 +78,12 @@ impl Instance {
     /// a duplicate of the present one.
     pub fn cut_off(&self) {
         self.desk.cut_off();
+    }
+
+    /// The thread's number, as the kernel has it; `None` while it has not begun.
+    #[must_use]
+    pub fn number(&self) -> Option<u32> {
+        self.number.get().copied()
     }
 
     /// Whether the thread has ended, so that [`join`](Self::join) returns at once.

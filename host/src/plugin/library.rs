@@ -37,7 +37,7 @@ use plugin_api::manifest::{ConfigProblem, Manifest};
 
 use super::dependencies::remember_the_hosts_own_libraries;
 use super::desk::Desk;
-use super::error::{LoadError, OpenFault};
+use super::error::{Fault, LoadError, OpenFault};
 use super::host_side::ServiceHost;
 use super::identify::Identity;
 use super::stage::Staged;
@@ -132,19 +132,40 @@ impl Library {
 
     /// As [`run`](Self::run), at a desk of the caller's.
     pub(super) fn run_at(&self, desk: Desk, request: &RunRequest) -> RunOutcome {
-        let arguments = RunArguments {
-            service: RStr::from_str(&request.service),
-            project: RStr::from_str(&request.project),
-            config: RSlice::from_slice(&request.config),
-            stop_timeout: request.stop_timeout.as_secs_f64(),
-        };
-        let code = self.opened.module.run()(vtable::handle(desk), &arguments);
-        RunOutcome::from_code(code).unwrap_or_else(|| {
-            let service = request.service.as_str();
-            tracing::error!(service, code, "the plugin returned an unknown outcome");
-            RunOutcome::Failed
-        })
+        run_module(self.opened.module, desk, request)
     }
+}
+
+/// Opens a file that passed the probe and runs one instance of its service on the calling thread, in
+/// a process that has nothing else to do and ends afterwards: the library stays mapped until then.
+///
+/// # Errors
+/// With one line that says why it cannot be opened.
+pub fn run_alone(
+    file: &Path,
+    host: Arc<dyn ServiceHost>,
+    request: &RunRequest,
+) -> Result<RunOutcome, String> {
+    let module = open_module(file).map_err(|fault| Fault::from(fault).to_string())?.module;
+    let desk = Desk::open(host).map_err(|error| error.to_string())?;
+    let outcome = run_module(module, desk, request);
+    desk.close();
+    Ok(outcome)
+}
+
+fn run_module(module: PluginModuleRef, desk: Desk, request: &RunRequest) -> RunOutcome {
+    let arguments = RunArguments {
+        service: RStr::from_str(&request.service),
+        project: RStr::from_str(&request.project),
+        config: RSlice::from_slice(&request.config),
+        stop_timeout: request.stop_timeout.as_secs_f64(),
+    };
+    let code = module.run()(vtable::handle(desk), &arguments);
+    RunOutcome::from_code(code).unwrap_or_else(|| {
+        let service = request.service.as_str();
+        tracing::error!(service, code, "the plugin returned an unknown outcome");
+        RunOutcome::Failed
+    })
 }
 
 /// Makes a call into a plugin on a thread of its own, and returns when that thread is gone.

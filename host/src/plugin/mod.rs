@@ -29,8 +29,9 @@
 //! space. The steps keep accidents out: half-copied files, other builds, other machines, forgotten
 //! threads.
 
+pub mod code;
 mod dependencies;
-mod desk;
+pub(crate) mod desk;
 pub mod error;
 pub mod host_side;
 pub mod identify;

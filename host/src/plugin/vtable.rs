@@ -32,7 +32,7 @@ use plugin_api::zmq::SocketSpec;
 
 use super::desk::Desk;
 use super::host_side::ServiceHost;
-use crate::logging::bridge::{self, Callsite, Value};
+use crate::logging::bridge::{Callsite, Value};
 use crate::message::{Envelope, SocketId};
 
 static VTABLE: WithMetadata<HostVtable> = WithMetadata::new(HostVtable {
@@ -103,8 +103,8 @@ fn unknown_code(host: &dyn ServiceHost, what: &'static str, code: u8) {
 }
 
 extern "C" fn register_callsite(context: *const (), callsite: &CallsiteInfo<'_>) -> u64 {
-    answer(context, "register_callsite", 0, |_| {
-        bridge::register(&Callsite {
+    answer(context, "register_callsite", 0, |host| {
+        host.register_callsite(&Callsite {
             name: callsite.name.as_str(),
             target: callsite.target.as_str(),
             level: callsite.level,
@@ -116,13 +116,13 @@ extern "C" fn register_callsite(context: *const (), callsite: &CallsiteInfo<'_>)
 }
 
 extern "C" fn callsite_enabled(context: *const (), callsite: u64) -> bool {
-    answer(context, "callsite_enabled", false, |host| bridge::enabled(host.service(), callsite))
+    answer(context, "callsite_enabled", false, |host| host.callsite_enabled(callsite))
 }
 
 extern "C" fn log(context: *const (), record: &LogRecord<'_>) {
     answer(context, "log", (), |host| {
         let fields: Vec<_> = record.fields.as_slice().iter().filter_map(value_of).collect();
-        bridge::emit(host.service(), record.callsite, record.spans.as_str(), &fields);
+        host.log(record.callsite, record.spans.as_str(), &fields);
     });
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use plugin_api::manifest::Manifest;
+use plugin_api::manifest::{ConfigProblem, Manifest};
 use semver::VersionReq;
 use serde_json::Value;
 
@@ -22,8 +22,8 @@ use crate::config::schema_changes::schema_changes;
 use crate::config::{self, Override, Resolved, ServiceFile};
 use crate::environment::Process;
 use crate::logging::LogHandle;
+use crate::plugin::code::Code;
 use crate::plugin::identify::Identity;
-use crate::plugin::library::Library;
 use crate::plugin::permissions;
 use crate::plugin::scan::{self, Candidate};
 use crate::plugin::stage::{Staged, Staging};
@@ -110,7 +110,9 @@ impl Bench<'_> {
         // `*` matches no pre-release, and yet means any version.
         let wants_what_runs = scan::same_name(file.plugin(), &runs.name)
             && (*version == VersionReq::STAR || version.matches(&runs.version));
-        if how == How::IfConfigChanged && wants_what_runs {
+        // To run it elsewhere is as good as another build.
+        let stays = file.directives.isolation.is_process() == present.library.is_apart();
+        if how == How::IfConfigChanged && wants_what_runs && stays {
             return self.reconfigure(&file, present, course);
         }
         if matches!(how, How::IfChanged { at_rest: true, .. }) && self.is_unsettled(file.plugin()) {
@@ -128,7 +130,7 @@ impl Bench<'_> {
         };
         let said = format!("{} {}, {}", identity.name, identity.version, short(&identity.sha256));
         course.ended("identify", took, Ok(((), Some(said))))?;
-        if identity.sha256 == runs.sha256 && how.if_changed() {
+        if identity.sha256 == runs.sha256 && how.if_changed() && stays {
             return self.reconfigure(&file, present, course);
         }
         if matches!(&how, How::IfChanged { refused: Some(refused), .. } if *refused == identity.sha256)
@@ -235,8 +237,11 @@ impl Bench<'_> {
             self.refuse_terms(file, &present, &terms, present.library.identity())?;
             let resolved = self.resolve(file, &present.manifest);
             let bytes = resolved.value.to_string().into_bytes();
-            // It runs in this process already, so nothing new is risked by asking it.
-            let found = present.library.check_config(&bytes);
+            let found = match &present.library {
+                // It runs in this process already, so nothing new is risked by asking it.
+                Code::Here(library) => library.check_config(&bytes),
+                Code::Apart(staged) => self.objections(staged, &resolved.value)?,
+            };
             refuse_problems(file, resolved, &found)?;
             Ok((bytes, None))
         });
@@ -279,17 +284,14 @@ impl Bench<'_> {
             let config = self.config(file, &manifest, &staged)?;
             Ok((config, Some(changes.join("; ")).filter(|text| !text.is_empty())))
         })?;
+        let apart = file.directives.isolation.is_process();
         let library = course.step("load", || {
             self.tools.log.add_own_target(&manifest.crate_name);
-            let library = Library::open(staged).map_err(|error| Refusal::of("load", &error))?;
-            Ok((library, None))
+            let library = Code::of(staged, apart).map_err(|error| Refusal::of("load", &error))?;
+            Ok((library, apart.then(|| "in a process of its own".to_owned())))
         })?;
-        let present = Present {
-            library: Arc::new(library),
-            manifest: Arc::new(manifest),
-            config: config.into(),
-            terms,
-        };
+        let present =
+            Present { library, manifest: Arc::new(manifest), config: config.into(), terms };
         Ok(Fresh { present, is_new_build: true, changes })
     }
 
@@ -302,8 +304,7 @@ impl Bench<'_> {
     ) -> Result<Vec<u8>, Refusal> {
         let resolved = self.resolve(file, manifest);
         let value = resolved.value.clone();
-        let (_, found) = probe_with(staged, Some(&value), &self.tools.process)
-            .map_err(|error| Refusal::of_problem("config", &load_problem(&error)))?;
+        let found = self.objections(staged, &value)?;
         refuse_problems(file, resolved, &found)?;
         Ok(value.to_string().into_bytes())
     }
@@ -325,6 +326,13 @@ impl Bench<'_> {
         problem.map_or(Ok(()), |problem| Err(Refusal::of_problem("config", &problem)))
     }
 
+    /// What a build that is not opened here has against a configuration.
+    fn objections(&self, staged: &Staged, value: &Value) -> Result<Vec<ConfigProblem>, Refusal> {
+        probe_with(staged, Some(value), &self.tools.process)
+            .map(|(_, found)| found)
+            .map_err(|error| Refusal::of_problem("config", &load_problem(&error)))
+    }
+
     fn resolve(&self, file: &ServiceFile, manifest: &Manifest) -> Resolved {
         let own = self.tools.overrides.iter().filter(|it| it.service == file.name);
         let own: Vec<_> = own.cloned().collect();
@@ -336,7 +344,7 @@ impl Bench<'_> {
 fn refuse_problems(
     file: &ServiceFile,
     resolved: Resolved,
-    found: &[plugin_api::manifest::ConfigProblem],
+    found: &[ConfigProblem],
 ) -> Result<(), Refusal> {
     let mut problems = resolved.problems;
     let more = config::problems_from_plugin(found, &resolved.origins, &problems);

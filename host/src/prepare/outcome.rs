@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use plugin_api::manifest::Manifest;
 
+use crate::config::isolation::Isolation;
 use crate::config::{self, Directives, Supervision};
+use crate::plugin::code::Code;
 use crate::plugin::error::LoadError;
 use crate::plugin::identify::Identity;
-use crate::plugin::library::Library;
 use crate::problem::Problem;
 use crate::project::settings::ServiceDefaults;
 
@@ -26,8 +27,8 @@ pub struct Asked {
 /// What a service runs.
 #[derive(Clone, Debug)]
 pub struct Present {
-    /// The library, whose functions may be called.
-    pub library: Arc<Library>,
+    /// The library, opened here or left to processes of its own.
+    pub library: Code,
     /// What the plugin says of itself.
     pub manifest: Arc<Manifest>,
     /// The configuration, as JSON.
@@ -88,6 +89,8 @@ pub struct Terms {
     pub start_timeout: Duration,
     /// How long it may take to stop.
     pub stop_timeout: Duration,
+    /// Where it runs.
+    pub isolation: Isolation,
     /// Whether old generations of its plugin are unloaded.
     pub unload: config::Unload,
     /// How it is looked after.
@@ -100,6 +103,7 @@ impl Terms {
             depends_on: directives.depends_on.clone(),
             start_timeout: directives.start_timeout.unwrap_or(defaults.start_timeout),
             stop_timeout: directives.stop_timeout.unwrap_or(defaults.stop_timeout),
+            isolation: directives.isolation,
             unload: directives.unload,
             supervision: Supervision::of(&directives.supervision, &defaults.supervision),
         }

@@ -12,8 +12,8 @@ use super::{Prepared, ReadyService};
 use crate::config::ServiceFile;
 use crate::environment::Process;
 use crate::logging::LogHandle;
+use crate::plugin::code::Code;
 use crate::plugin::error::LoadError;
-use crate::plugin::library::Library;
 use crate::plugin::scan;
 use crate::problem::Problem;
 use crate::project::Project;
@@ -66,7 +66,7 @@ impl Workshop {
     pub fn open(&self, service: ReadyService) -> Result<Present, LoadError> {
         self.0.log.add_own_target(&service.manifest.crate_name);
         Ok(Present {
-            library: Arc::new(Library::open(service.staged)?),
+            library: Code::of(service.staged, service.terms.isolation.is_process())?,
             manifest: Arc::new(service.manifest),
             config: service.config.to_string().into_bytes().into(),
             terms: service.terms,

@@ -8,9 +8,10 @@ use plugin_api::state::ServiceState;
 use tokio::time::Instant;
 
 use super::Supervisor;
+use super::instance::Instance;
 use super::orders::{Listener, Order, Progress, Refused, Report};
 use super::plan::Progress as Stage;
-use super::status::{LastError, RestartStatus, ServiceStatus, Status};
+use super::status::{LastError, RestartStatus, ServiceStatus, Status, Whereabouts};
 use super::supervised::{Life, Supervised};
 use super::transaction::{Because, Wish};
 use crate::config::nearest::known_names;
@@ -257,6 +258,14 @@ impl Supervised {
         }
     }
 
+    fn whereabouts(&self) -> Whereabouts {
+        let is_apart = self.build.present.library.is_apart();
+        let isolation = Some(if is_apart { "process" } else { "thread" }.to_owned());
+        let running = self.running();
+        let (pid, thread) = (running.and_then(Instance::pid), running.and_then(Instance::thread));
+        Whereabouts { isolation, pid, thread }
+    }
+
     fn status(&self, waits_for: Vec<String>) -> ServiceStatus {
         let counted = self.hosted.count_up();
         let identity = self.build.present.library.identity();
@@ -271,6 +280,7 @@ impl Supervised {
             file: identity.file.clone(),
             state: self.state_word(),
             health: self.hosted.health_record().overall(),
+            whereabouts: self.whereabouts(),
             since,
             uptime: self.began.map(seconds),
             restarts: self.record.restarts(),

@@ -4,6 +4,7 @@
 
 mod carry_out;
 mod display;
+mod instance;
 pub mod orders;
 pub mod plan;
 pub mod policy;
@@ -25,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::display::Display;
+use self::instance::Instance;
 use self::orders::Order;
 pub use self::supervised::Launch;
 use self::supervised::{AfterStop, Life, Supervised};
@@ -33,7 +35,6 @@ use crate::bus::BusHandle;
 use crate::keep::{self, Keeper, Store};
 use crate::logging;
 use crate::plugin::host_side::ServiceHost;
-use crate::plugin::instance::Instance;
 use crate::plugin::library::RunRequest;
 use crate::prepare::{HostChanges, News, Workshop};
 use crate::service::Hosted;
@@ -343,6 +344,12 @@ impl Supervisor {
                 }
                 Life::Stopping(_, deadline) if deadline <= now => {
                     let seconds = supervised.build.terms().stop_timeout.as_secs_f64();
+                    if supervised.kill(now, || {
+                        format!("killed: it did not stop within {seconds} s, in {state}")
+                    }) {
+                        tracing::error!(service, %state, seconds, "service hangs: it did not stop in time; its process is killed");
+                        continue;
+                    }
                     tracing::error!(
                         service, %state, seconds,
                         "service hangs: it did not stop in time; its thread is left behind"
@@ -415,11 +422,10 @@ impl Supervisor {
                 // The receiver is gone only when the host ends.
                 let _ = report.send(Event::Ended { service: name, instance, outcome });
             };
-            let library = Arc::clone(&present.library);
             let host: Arc<dyn ServiceHost> = Arc::<Hosted>::clone(&supervised.hosted);
             let now = Instant::now();
             let until = now + present.terms.start_timeout;
-            supervised.life = match Instance::spawn(library, host, request, ended) {
+            supervised.life = match Instance::spawn(present, host, request, ended) {
                 Ok(instance) => {
                     supervised.began = Some(now);
                     Life::Starting(instance, until)

@@ -314,7 +314,7 @@ impl Supervisor {
             Phase::Configuring { fresh, .. } | Phase::Draining { fresh, .. } => {
                 self.discard(service, *fresh);
             }
-            Phase::Trying { old: Some(old), is_new_build: true, .. } => self.bury(service, old),
+            Phase::Trying { old: Some(old), is_new_build: true, .. } => self.bury(service, *old),
             _ => {}
         }
     }

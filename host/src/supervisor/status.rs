@@ -41,6 +41,9 @@ pub struct ServiceStatus {
     pub state: String,
     /// How it is doing.
     pub health: HealthStatus,
+    /// Where it runs.
+    #[serde(flatten)]
+    pub whereabouts: Whereabouts,
     /// When it entered its state.
     pub since: Timestamp,
     /// Seconds since its present instance was started; null when none runs.
@@ -77,6 +80,17 @@ pub struct ServiceStatus {
     pub kept: Vec<Kept>,
     /// The latest error; null when there was none.
     pub last_error: Option<LastError>,
+}
+
+/// Where a service runs; a host of an older version does not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whereabouts {
+    /// `process` when its instances have processes of their own, else `thread`.
+    pub isolation: Option<String>,
+    /// The process of its present instance; null for one on a thread, and when none runs.
+    pub pid: Option<u32>,
+    /// The thread of its present instance, as the kernel numbers it; null for one in a process.
+    pub thread: Option<u32>,
 }
 
 /// A host of an older version knows no services that are not ready.

@@ -8,6 +8,7 @@ use plugin_api::abi::{EnvelopeKind, RunOutcome};
 use plugin_api::state::ServiceState;
 use tokio::time::Instant;
 
+use super::instance::Instance;
 use super::orders::Listener;
 use super::plan::{Node, Progress};
 use super::policy::Record;
@@ -16,7 +17,6 @@ use super::status::{Kept, Pending};
 use super::transaction::{Transaction, Wish};
 use crate::config::supervision::Ready;
 use crate::keep::Memory;
-use crate::plugin::instance::Instance;
 use crate::prepare::{Present, Terms};
 use crate::service::Hosted;
 
@@ -143,6 +143,9 @@ pub(super) struct Supervised {
 /// itself wherever its code yields, then waits for blocking work.
 const THREAD_GRACE: Duration = Duration::from_millis(750);
 
+/// How long a process that was killed may take to be gone: what it waits for in the kernel may keep it.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
 impl Supervised {
     pub(super) fn new(launch: Launch, hosted: Arc<Hosted>) -> Self {
         let hands_over = launch.present.hands_over();
@@ -263,6 +266,26 @@ impl Supervised {
             }
             other => other,
         };
+    }
+
+    /// Kills its process, if it has one and it was not killed before; its end is still to come.
+    pub(super) fn kill(&mut self, now: Instant, why: impl FnOnce() -> String) -> bool {
+        let Life::Stopping(instance, deadline) = &mut self.life else { return false };
+        let killed = instance.kill(why);
+        if killed {
+            *deadline = now + KILL_GRACE;
+        }
+        killed
+    }
+
+    /// Its instance, if one runs.
+    pub(super) fn running(&self) -> Option<&Instance> {
+        match &self.life {
+            Life::Starting(instance, _) | Life::Running(instance) | Life::Stopping(instance, _) => {
+                Some(instance)
+            }
+            _ => None,
+        }
     }
 
     /// Gives its thread up: it is left behind, and nothing it does reaches the host any more.

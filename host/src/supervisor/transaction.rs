@@ -79,7 +79,7 @@ pub(super) enum Phase {
     },
     Trying {
         /// What ran before; `None` when nothing did.
-        old: Option<Build>,
+        old: Option<Box<Build>>,
         state: Option<Arc<SavedState>>,
         is_new_build: bool,
         /// When it has run for long enough; `None` until it runs.

@@ -150,7 +150,7 @@ impl Supervisor {
             if let Some(transaction) = &mut supervised.transaction {
                 transaction.begin_step(Instant::now());
                 transaction.phase = Phase::Trying {
-                    old: old.clone(),
+                    old: old.clone().map(Box::new),
                     state,
                     is_new_build,
                     settled_at: None,
@@ -221,7 +221,7 @@ impl Supervisor {
         supervised.is_well();
         self.end_step(service, "commit", true, None);
         if let Some(old) = old.filter(|_| is_new_build) {
-            self.bury(service, old);
+            self.bury(service, *old);
         }
         self.conclude(service, Decision::Reloaded, None, Attempted::default());
     }
@@ -272,7 +272,7 @@ impl Supervisor {
             self.conclude(service, Decision::RolledBack, Some(failure), attempted);
             return false;
         };
-        let tried = std::mem::replace(&mut supervised.build, old);
+        let tried = std::mem::replace(&mut supervised.build, *old);
         if is_new_build {
             self.bury(service, tried);
         }

@@ -8,6 +8,7 @@ use super::status::Kept;
 use super::supervised::Build;
 use super::{Event, Supervisor};
 use crate::config::Unload;
+use crate::plugin::code::Code;
 use crate::plugin::unload::{Unloaded, unload};
 
 /// How long the threads of an old generation may take to end.
@@ -63,11 +64,16 @@ impl Supervisor {
 }
 
 fn lay_to_rest(build: Build) -> Result<(), String> {
-    if build.terms().unload == Unload::Never {
+    if build.terms().unload == Unload::Never && !build.present.library.is_apart() {
         return Err("`unload = \"never\"` in its configuration".to_owned());
     }
+    let library = match build.present.library {
+        Code::Here(library) => library,
+        // Nothing of it was ever in this process; the private copy goes with its last user.
+        Code::Apart(_) => return Ok(()),
+    };
     // Whoever else holds it runs it, or is about to.
-    let library = Arc::try_unwrap(build.present.library)
+    let library = Arc::try_unwrap(library)
         .map_err(|_| "a thread that was left behind still runs it".to_owned())?;
     match unload(library, GRACE) {
         Unloaded::Closed => Ok(()),

@@ -10,7 +10,9 @@ use exphost::environment::{Mode, Process};
 use exphost::supervisor::orders::{
     Decision, Listener, Order, Orders, Progress, Refused, Report, Step, Verdict,
 };
-use exphost::supervisor::status::{Kept, LastError, Pending, RestartStatus, ServiceStatus, Status};
+use exphost::supervisor::status::{
+    Kept, LastError, Pending, RestartStatus, ServiceStatus, Status, Whereabouts,
+};
 use jiff::Timestamp;
 use plugin_api::state::HealthStatus;
 use serde_json::Value;
@@ -277,6 +279,7 @@ fn service(name: &str) -> ServiceStatus {
         messages_received: 3_456,
         dropped: 0,
         queue_depth: 2,
+        whereabouts: Whereabouts::default(),
         statistics: plugin_api::stats::Statistics::default(),
         pending: None,
         file_missing: false,

@@ -46,9 +46,10 @@ fn the_hosts_table_is_read_and_refused_like_the_rest() {
         ],
     );
     check_directives(
-        "[exphost]\nisolation = \"process\"\n",
+        "[exphost]\nisolation = \"vm\"\nmemory_limit = \"64MiB\"\n",
         &[
-            "core.toml:2:13: error: exphost.isolation: isolation = \"process\" is not available in this version of exphost\n  hint: use \"none\" or \"thread\" or leave `isolation` out",
+            "core.toml:2:13: error: exphost.isolation: must be `none`, `thread` or `process`, is `vm`",
+            "core.toml:3:16: error: exphost.memory_limit: memory_limit is for a service in a process of its own: threads share the host's memory\n  hint: add `isolation = \"process\"`, or remove it",
         ],
     );
     check_directives(

@@ -13,7 +13,7 @@ use super::*;
 use crate::dev::build::Outcome;
 use crate::project::ProjectName;
 use crate::supervisor::orders::{Decision, Listener, Order, Refused, Report, Step, Verdict};
-use crate::supervisor::status::{RestartStatus, ServiceStatus, Status};
+use crate::supervisor::status::{RestartStatus, ServiceStatus, Status, Whereabouts};
 
 /// Long, because it is only ever waited out by a test that fails.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -213,6 +213,7 @@ fn status() -> Status {
         file: PathBuf::new(),
         state: "running".to_owned(),
         health: HealthStatus::Healthy,
+        whereabouts: Whereabouts::default(),
         since: jiff::Timestamp::now(),
         uptime: Some(1.0),
         restarts: 0,
