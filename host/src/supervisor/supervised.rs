@@ -13,7 +13,7 @@ use super::orders::Listener;
 use super::plan::{Node, Progress};
 use super::policy::Record;
 use super::recall::Recall;
-use super::status::{Kept, Pending};
+use super::status::{Kept, Pending, Unresponsive};
 use super::transaction::{Transaction, Wish};
 use crate::config::supervision::Ready;
 use crate::keep::Memory;
@@ -123,6 +123,8 @@ pub(super) struct Supervised {
     pub(super) errors_before: u64,
     /// Why its last instance failed, until it runs well.
     pub(super) why: Option<String>,
+    /// Where it hangs.
+    pub(super) unresponsive: Option<Unresponsive>,
     /// Its ends and restarts.
     pub(super) record: Record,
     /// The state it told of last.
@@ -169,6 +171,7 @@ impl Supervised {
             blocked_by: None,
             errors_before: 0,
             why: None,
+            unresponsive: None,
             record: Record::new(launch.rests),
             recall,
             transaction: None,
@@ -220,7 +223,7 @@ impl Supervised {
         let transaction = transaction.and_then(Transaction::deadline);
         let well = runs.then(|| self.record.well_at(&self.build.terms().supervision)).flatten();
         let snapshot = self.recall.due().filter(|_| runs);
-        [life, transaction, well, snapshot].into_iter().flatten().min()
+        [life, transaction, well, snapshot, self.pulse_due()].into_iter().flatten().min()
     }
 
     /// Notes that it runs.
@@ -304,6 +307,7 @@ impl Supervised {
         self.instance += 1;
         self.left_behind += 1;
         self.began = None;
+        self.forget_silence();
     }
 
     /// Joins its thread, which has ended.
@@ -315,6 +319,7 @@ impl Supervised {
             instance.join();
         }
         self.began = None;
+        self.forget_silence();
     }
 
     pub(super) fn has_thread(&self) -> bool {
