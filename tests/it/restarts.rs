@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -400,6 +400,77 @@ fn a_service_goes_on_from_its_last_snapshot_when_it_has_failed() {
     let after = wait_for_saved(&host, "counter", |it| it["count"] == 9);
     assert_eq!(after["first"], 0);
     let mut host = host;
+    assert_eq!(host.stop().0, Some(0));
+}
+
+#[test]
+fn a_service_whose_own_process_is_killed_is_back_with_its_last_snapshot() {
+    let mut numbers = Publisher::bind();
+    let sockets = publisher(free_port()) + &subscriber(numbers.port(), &["number"]);
+    let directives = "snapshot_every = 0.05\nisolation = \"process\"\n";
+    let mut host = Project::new()
+        .plugin("fixture-counter")
+        .config("counter", counter(&sockets, directives))
+        .start();
+    host.wait_until_running("counter");
+    numbers.wait_for_subscriptions(&["number"]);
+    for n in 0..7 {
+        numbers.send("number", &json!({"n": n}));
+    }
+    wait_for_saved(&host, "counter", |it| it["count"] == 7);
+    let pid = status_of(&host, "counter")["pid"].as_i64().expect("it has a process");
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    let began = Instant::now();
+    kill_process(pid, Signal::KILL).expect("it is there");
+    let (line, _) = host.wait_for_log_from(0, &["counter", "service is started again"]);
+    host.wait_for_log_from(line, &["counter", "state RUNNING"]);
+    let took = began.elapsed();
+    say(&format!("a service whose process was killed ran again after {took:?}"));
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    numbers.send("number", &json!({"n": 7}));
+    let after = wait_for_saved(&host, "counter", |it| it["count"] == 8);
+    assert_eq!(after["first"], 0);
+    assert_eq!(host.stop().0, Some(0));
+}
+
+#[test]
+fn a_host_without_a_place_for_states_says_so_and_restarts_services_with_theirs() {
+    let mut numbers = Publisher::bind();
+    let sockets = publisher(free_port()) + &subscriber(numbers.port(), &["number", "panic"]);
+    let project = Project::new()
+        .plugin("fixture-counter")
+        .config("counter", counter(&sockets, "snapshot_every = 0.05\n"));
+    fs::write(project.path().join("state"), "in the way").expect("written");
+    let mut host = project.start();
+    host.wait_for_log(&["WARN", "state/test", "nothing will outlive the host", "--state"]);
+    host.wait_until_running("counter");
+    numbers.wait_for_subscriptions(&["number", "panic"]);
+    numbers.send("number", &json!({"n": 0}));
+    wait_for_status(&host, "counter", |it| it["statistics"]["handled"] == 1);
+    let earlier = status_of(&host, "counter")["state_saved_at"].clone();
+    wait_for_status(&host, "counter", |it| it["state_saved_at"] != earlier);
+    numbers.send("panic", &json!({}));
+    host.wait_for_log(&["counter", "service is started again"]);
+    host.wait_for_log(&["counter", "goes on with the state that it told of last"]);
+    assert_eq!(host.stop().0, Some(0));
+}
+
+#[test]
+fn services_that_would_wait_for_each_other_are_refused_also_while_they_run() {
+    let on = |name: &str| {
+        heartbeat(free_port(), None)
+            + &format!("[exphost]\nplugin = \"heartbeat\"\ndepends_on = [{name}]\n")
+    };
+    let mut host = Project::new()
+        .plugin("heartbeat")
+        .config("base", on(""))
+        .config("top", on("\"base\""))
+        .start();
+    host.wait_until_running("top");
+    fs::write(host.project().config_path("base"), on("\"top\"")).expect("written");
+    host.signal(Signal::HUP);
+    host.wait_for_log(&["base", "not reloaded", "depend on each other in a circle"]);
+    assert_eq!(status_of(&host, "base")["state"], "running");
     assert_eq!(host.stop().0, Some(0));
 }
 

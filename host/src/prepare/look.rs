@@ -27,7 +27,7 @@ use crate::plugin::identify::Identity;
 use crate::plugin::permissions;
 use crate::plugin::scan::{self, Candidate};
 use crate::plugin::stage::{Staged, Staging};
-use crate::project::{HostSettings, Places, Project, ProjectName};
+use crate::project::{HostSettings, Places, Project, ProjectName, start_order};
 
 /// What every look needs.
 pub(super) struct Tools {
@@ -234,7 +234,7 @@ impl Bench<'_> {
     ) -> Result<Outcome, Refusal> {
         let terms = Terms::of(&file.directives, &self.project.settings.defaults);
         let config = course.step("config", || {
-            refuse_terms(file, &terms, present.library.identity())?;
+            self.refuse_terms(file, &present, &terms, present.library.identity())?;
             let resolved = self.resolve(file, &present.manifest);
             let bytes = resolved.value.to_string().into_bytes();
             let found = match &present.library {
@@ -280,7 +280,7 @@ impl Bench<'_> {
         let changes = schema_changes(&present.manifest.config_schema, &manifest.config_schema);
         let terms = Terms::of(&file.directives, &self.project.settings.defaults);
         let config = course.step("config", || {
-            refuse_terms(file, &terms, identity)?;
+            self.refuse_terms(file, present, &terms, identity)?;
             let config = self.config(file, &manifest, &staged)?;
             Ok((config, Some(changes.join("; ")).filter(|text| !text.is_empty())))
         })?;
@@ -309,6 +309,23 @@ impl Bench<'_> {
         Ok(value.to_string().into_bytes())
     }
 
+    /// What the host cannot do for the service: wait for what it cannot say, or for itself.
+    fn refuse_terms(
+        &self,
+        file: &ServiceFile,
+        present: &Present,
+        terms: &Terms,
+        identity: &Identity,
+    ) -> Result<(), Refusal> {
+        let mut problem = cannot_report(file, terms, identity);
+        if terms.depends_on != present.terms.depends_on {
+            let services = self.project.services.iter().filter(|it| it.directives.enabled);
+            let order = start_order(&services.collect::<Vec<_>>());
+            problem = problem.or_else(|| order.err()?.into_iter().next());
+        }
+        problem.map_or(Ok(()), |problem| Err(Refusal::of_problem("config", &problem)))
+    }
+
     /// What a build that is not opened here has against a configuration.
     fn objections(&self, staged: &Staged, value: &Value) -> Result<Vec<ConfigProblem>, Refusal> {
         probe_with(staged, Some(value), &self.tools.process)
@@ -320,13 +337,6 @@ impl Bench<'_> {
         let own = self.tools.overrides.iter().filter(|it| it.service == file.name);
         let own: Vec<_> = own.cloned().collect();
         config::resolve(file, manifest, self.tools.process.env, &own)
-    }
-}
-
-fn refuse_terms(file: &ServiceFile, terms: &Terms, identity: &Identity) -> Result<(), Refusal> {
-    match cannot_report(file, terms, identity) {
-        Some(problem) => Err(Refusal::of_problem("config", &problem)),
-        None => Ok(()),
     }
 }
 

@@ -77,14 +77,45 @@ impl Recall {
         self.asking = Asking::No;
     }
 
-    /// The instance has said what it made of what it was offered.
-    pub(super) const fn is_settled(&mut self) {
-        self.is_offered = false;
+    /// The instance has said what it made of what it was offered; whether that was this one.
+    pub(super) const fn is_settled(&mut self) -> bool {
+        std::mem::replace(&mut self.is_offered, false)
     }
 
     /// Nothing is known any more.
     pub(super) fn forget(&mut self) {
         *self = Self::new(None);
+    }
+
+    /// The next one is asked for when it is time.
+    fn schedule(&mut self, now: Instant, every: Option<Duration>) {
+        let at = every.and_then(|every| now.checked_add(every));
+        self.asking = at.map_or(Asking::No, Asking::Due);
+    }
+
+    /// The time that [`due`](Self::due) tells has come: whether a snapshot is to be asked for. One
+    /// that was asked for and has not come is waited for, not asked for again, unless it has failed.
+    fn comes_due(
+        &mut self,
+        (now, at): (Instant, Timestamp),
+        every: Option<Duration>,
+        has_failed: impl FnOnce(Timestamp) -> bool,
+    ) -> bool {
+        match self.asking {
+            Asking::No => false,
+            Asking::Due(_) => {
+                self.asking = Asking::Asked { at, next: now + every.unwrap_or_default() };
+                true
+            }
+            Asking::Asked { at, .. } if has_failed(at) => {
+                self.schedule(now, every);
+                false
+            }
+            Asking::Asked { .. } => {
+                self.asking = Asking::No;
+                false
+            }
+        }
     }
 
     /// Takes note of a state; whether it is another than the one before.
@@ -131,21 +162,17 @@ impl Supervisor {
 
     /// It is time for a snapshot, or to see what became of the last.
     pub(super) fn on_snapshot_due(&mut self, service: &str, now: Instant) {
-        self.service(service, |supervised| match supervised.recall.asking {
-            Asking::No => {}
-            // Its state is in other hands for the moment.
-            Asking::Due(_) if supervised.transaction.is_some() => supervised.schedule_snapshot(now),
-            Asking::Due(_) => {
-                let next = now + supervised.snapshot_every().unwrap_or_default();
-                supervised.recall.asking = Asking::Asked { at: Timestamp::now(), next };
-                supervised.hosted.mailbox().push_control(EnvelopeKind::Snapshot);
+        self.service(service, |supervised| {
+            let every = supervised.snapshot_every();
+            if supervised.transaction.is_some() {
+                // Its state is in other hands for the moment.
+                return supervised.recall.schedule(now, every);
             }
-            Asking::Asked { at, .. } => {
-                let errors = supervised.hosted.health_record().errors();
-                supervised.recall.asking = Asking::No;
-                if errors.iter().any(|error| error.place == PLACE && error.at >= at) {
-                    supervised.schedule_snapshot(now);
-                }
+            let errors = supervised.hosted.health_record();
+            let has_failed =
+                |since| errors.errors().iter().any(|it| it.place == PLACE && it.at >= since);
+            if supervised.recall.comes_due((now, Timestamp::now()), every, has_failed) {
+                supervised.hosted.mailbox().push_control(EnvelopeKind::Snapshot);
             }
         });
     }
@@ -208,8 +235,8 @@ impl Supervised {
 
     /// The next snapshot is asked for when it is time.
     pub(super) fn schedule_snapshot(&mut self, now: Instant) {
-        let at = self.snapshot_every().and_then(|every| now.checked_add(every));
-        self.recall.asking = at.map_or(Asking::No, Asking::Due);
+        let every = self.snapshot_every();
+        self.recall.schedule(now, every);
     }
 
     /// Says once that its state cannot be written, and once that it can again.
@@ -225,5 +252,57 @@ impl Supervised {
                     .record_check(CHECK, Check { status, message, metadata, at: Timestamp::now() });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(10);
+
+    fn state(bytes: &[u8]) -> Arc<SavedState> {
+        Arc::new(SavedState { version: 1, bytes: bytes.to_vec() })
+    }
+
+    #[test]
+    fn a_service_that_answers_nothing_is_asked_once() {
+        let (mut recall, start) = (Recall::new(None), Instant::now());
+        let at = Timestamp::UNIX_EPOCH;
+        recall.schedule(start, Some(EVERY));
+        assert_eq!(recall.due(), Some(start + EVERY));
+        assert!(recall.comes_due((start + EVERY, at), Some(EVERY), |_| false));
+        assert_eq!(recall.due(), Some(start + 2 * EVERY), "then it is seen whether that failed");
+        assert!(!recall.comes_due((start + 2 * EVERY, at), Some(EVERY), |_| false));
+        assert_eq!(recall.due(), None);
+    }
+
+    #[test]
+    fn a_snapshot_that_failed_is_asked_for_again() {
+        let (mut recall, start) = (Recall::new(None), Instant::now());
+        let at = Timestamp::UNIX_EPOCH;
+        recall.schedule(start, Some(EVERY));
+        assert!(recall.comes_due((start, at), Some(EVERY), |_| false));
+        assert!(!recall.comes_due((start, at), Some(EVERY), |since| since == at));
+        assert_eq!(recall.due(), Some(start + EVERY));
+        assert!(recall.comes_due((start, at), Some(EVERY), |_| false));
+    }
+
+    #[test]
+    fn without_an_interval_nothing_is_ever_due() {
+        let mut recall = Recall::new(None);
+        recall.schedule(Instant::now(), None);
+        assert_eq!(recall.due(), None);
+    }
+
+    #[test]
+    fn the_same_state_is_no_news() {
+        let (mut recall, at) = (Recall::new(None), Timestamp::UNIX_EPOCH);
+        assert!(recall.note(state(b"1"), at));
+        assert!(!recall.note(state(b"1"), at));
+        assert!(recall.note(state(b"2"), at));
+        assert_eq!((recall.last(), recall.at()), (Some(state(b"2")), Some(at)));
+        recall.forget();
+        assert_eq!((recall.last(), recall.at()), (None, None));
     }
 }

@@ -367,7 +367,10 @@ impl Supervised {
 
     /// What its new instance made of the state that waited for it.
     pub(super) fn note_state(&mut self, fate: StateFate) {
-        self.recall.is_settled();
+        if self.recall.is_settled() && fate == StateFate::Continued {
+            let service = self.name();
+            tracing::info!(service, "service goes on with the state that it told of last");
+        }
         if let Some(transaction) = &mut self.transaction {
             transaction.fate = Some(fate);
         }
