@@ -14,6 +14,7 @@ mod faults;
 mod file_operations;
 mod hangs;
 mod health;
+mod health_plugin;
 mod hostile;
 mod isolation;
 mod logs;
