@@ -10,6 +10,7 @@ mod config_errors;
 mod contracts;
 mod control;
 mod dev;
+mod fault_table;
 mod faults;
 mod file_operations;
 mod hangs;
