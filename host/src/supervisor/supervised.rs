@@ -91,6 +91,15 @@ pub(super) enum AfterStop {
     Stay,
 }
 
+/// Whether the stop of a service by order is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum StopKept {
+    /// It will be told with this number.
+    Awaited(u64),
+    /// There is nothing to wait for; if something is to be said of it, it is this.
+    Told(Option<String>),
+}
+
 pub(super) struct Supervised {
     pub(super) name: String,
     /// What runs, or would be started.
@@ -111,8 +120,8 @@ pub(super) struct Supervised {
     pub(super) hangs_at_rest: bool,
     /// Who waits for it to have stopped.
     pub(super) stop_listeners: Vec<Listener>,
-    /// The number of the kept orders that those wait for as well.
-    pub(super) unkept: Option<u64>,
+    /// Whether the stop that those wait for outlives the host.
+    pub(super) stop_kept: StopKept,
     /// What becomes of it when it has stopped for another reason.
     pub(super) after_stop: AfterStop,
     /// Whether its present instance has said that it is ready.
@@ -163,7 +172,7 @@ impl Supervised {
             to_rest: false,
             hangs_at_rest: false,
             stop_listeners: Vec::new(),
-            unkept: None,
+            stop_kept: StopKept::Told(None),
             after_stop: AfterStop::Judge,
             is_ready: false,
             blocked_by: None,
