@@ -270,7 +270,7 @@ fn mistakes_in_the_hosts_file_are_told_all_at_once() {
         &told(&directory, &read(&directory, "p", &[]).problems),
         &[
             "projects/p/exphost.toml:10:2: error: http: [http] is not available in this version of exphost\n  hint: remove the table",
-            "projects/p/exphost.toml:1:1: error: plugin_dir: unknown key `plugin_dir`\n  hint: did you mean `plugins_dir`? Known keys: bus, control, defaults, log, plugins_dir, reload, stats",
+            "projects/p/exphost.toml:1:1: error: plugin_dir: unknown key `plugin_dir`\n  hint: did you mean `plugins_dir`? Known keys: bus, control, defaults, health, log, plugins_dir, reload, stats",
             "projects/p/exphost.toml:3:9: error: log.level: must be `TRACE`, `DEBUG`, `INFO`, `WARN`, `WARNING`, `ERROR` or `CRITICAL`, is `loud`",
             "projects/p/exphost.toml:4:10: error: log.format: must be `text` or `json`, is `xml`",
             "projects/p/exphost.toml:6:14: error: bus.io_threads: must be at least 1, is 0\n  hint: use 1 to 64 (Threads of ZeroMQ itself)",
