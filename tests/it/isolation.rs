@@ -226,9 +226,10 @@ fn a_service_moves_to_a_process_of_its_own_and_back_with_its_state() {
     let toml = fs::read_to_string(&file).expect("it was written");
     for (directive, isolation) in [("isolation = \"process\"\n", "process"), ("", "thread")] {
         fs::write(&file, toml.clone() + directive).expect("the project can be written");
-        let (_, from) =
-            (changeling.host.signal(Signal::HUP), changeling.host.log().lines().count());
-        changeling.host.wait_for_log_from(from.saturating_sub(1), &["changeling", "reloaded"]);
+        // Counted before the signal: the last line may be the verdict of the reload before.
+        let from = changeling.host.log().lines().count();
+        changeling.host.signal(Signal::HUP);
+        changeling.host.wait_for_log_from(from, &["changeling", "reloaded"]);
         changeling.send_numbers(10);
         assert_eq!(changeling.report()["tally"]["breaks"], 0);
         let status = changeling.status();
@@ -322,8 +323,8 @@ fn a_worker_in_a_process_answers_each_task_once_and_one_that_is_killed_loses_wha
     let ports = Ports::free();
     let mut directed = Directed::start(&ports.link("image"), |project| {
         let toml = format!("work_time = 0.01\nzmq.max_concurrent_tasks = 5\n{}", ports.worker());
-        let directives = format!("[exphost]\nplugin = \"fixture-worker\"\n{APART}");
-        project.plugin("fixture-worker").config("busy", toml + &directives)
+        let directives = "[exphost]\nplugin = \"fixture-worker\"\nisolation = \"process\"\n";
+        project.plugin("fixture-worker").config("busy", toml + directives)
     });
     // More than the queues on the way hold.
     directed.push(2000);
@@ -335,12 +336,12 @@ fn a_worker_in_a_process_answers_each_task_once_and_one_that_is_killed_loses_wha
     directed.answered_at_least(2200);
     kill_process(process_of(&directed.host, "busy"), Signal::KILL).expect("it is there");
     directed.host.wait_for_log(&["ERROR", "busy", "killed by SIGKILL"]);
-    directed.host.wait_for_log(&["WARN", "in hand are lost", "service=busy", "in_hand=5"]);
-    let (code, reports) = directed.host.project().json_lines(&["start", "busy"]);
-    assert_eq!(code, 0, "{reports:#?}");
-    directed.push(100);
-    let summary = directed.last_is_back(3100);
-    assert_eq!(summary["duplicates"], 0, "{summary}");
+    directed.host.wait_for_log(&["WARN", "had in hand may be lost", "service=busy", "in_hand="]);
+    // What waited in the host goes to the next one.
+    let summary = directed.last_is_back(3000);
+    let missing = summary["missing"].as_u64().expect("a number");
+    assert!(missing <= 5 && summary["duplicates"] == 0, "{summary}");
+    assert_eq!(status_of(&directed.host, "busy")["restarts"], 1);
     assert_eq!(directed.host.stop().0, Some(0));
 }
 

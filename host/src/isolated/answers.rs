@@ -52,8 +52,9 @@ impl Answerer {
         Self { desk, taken: 0, done: 0 }
     }
 
-    /// How many messages the child has taken without saying what became of them. An error outside of
-    /// a handler counts as one of them, so it may be more.
+    /// How many messages the child has taken without saying what became of them: at most so many, and
+    /// fewer when it could not say so any more, are lost if it dies. An error outside of a handler
+    /// is taken for one of them, which makes it fewer.
     pub(super) fn in_hand(&self) -> u64 {
         self.taken.saturating_sub(self.done)
     }

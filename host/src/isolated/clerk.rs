@@ -179,7 +179,7 @@ fn attend(desk: Desk, request: &ChildRequest, grip: &Grip) -> RunOutcome {
     let in_hand = answerer.in_hand();
     if in_hand > 0 {
         let service = request.run.service.as_str();
-        tracing::warn!(service, in_hand, "messages that the process had in hand are lost");
+        tracing::warn!(service, in_hand, "messages that the process had in hand may be lost");
     }
     fail(desk, &reason);
     RunOutcome::Failed

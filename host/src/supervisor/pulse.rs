@@ -98,10 +98,14 @@ impl Supervised {
         place.unwrap_or_else(|| self.state().to_string())
     }
 
+    /// Whether its runtime does not turn.
+    pub(super) fn is_blocked_in_a_call(&self) -> bool {
+        self.unresponsive.as_ref().is_some_and(|it| it.cause == BLOCKED)
+    }
+
     fn is_given_up_when_it_hangs(&self) -> bool {
-        let blocked = self.unresponsive.as_ref().is_some_and(|it| it.cause == BLOCKED);
         // Until it runs and when it stops it has deadlines of its own, and a reload has its way to go.
-        blocked
+        self.is_blocked_in_a_call()
             && matches!(self.life, Life::Running(_))
             && self.transaction.is_none()
             && self.build.terms().supervision.on_hang == OnHang::Restart
