@@ -95,9 +95,8 @@ impl Supervised {
         match self.life {
             // Nothing but an order will start it.
             Life::Waiting => self.blocked_by.is_none(),
-            Life::Pausing { .. } | Life::Starting(..) | Life::Running(_) | Life::Stopping(..) => {
-                true
-            }
+            Life::Pausing { .. } | Life::Starting(..) | Life::Stopping(..) => true,
+            Life::Running(_) => !self.is_blocked_in_a_call(),
             Life::Resting => !self.hangs(),
             Life::Ended(_) | Life::Hung | Life::NotStarted => self.transaction.is_some(),
         }
