@@ -77,7 +77,8 @@ impl Supervised {
         let word = self.state_word();
         match word.as_str() {
             "running" => Stage::Running,
-            "stopped" => Stage::Stopped,
+            // STOPPED is said before its thread has ended, which decides what becomes of it.
+            "stopped" if !self.has_thread() => Stage::Stopped,
             "failed" if self.hangs() => Stage::Failed("it hangs".to_owned()),
             "failed" => Stage::Failed(self.last_words().unwrap_or_else(|| "no reason".to_owned())),
             _ => Stage::Underway,
