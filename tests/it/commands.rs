@@ -20,7 +20,8 @@ fn status_of(host: &Host, service: &str) -> Value {
 /// A host with a heartbeat, and a service whose thread never comes back from `run`.
 fn hanging() -> Host {
     let toml = format!("fault = \"hang\"\nplace = \"run\"\n{}", publisher(free_port()));
-    let directives = "[exphost]\nplugin = \"fixture-faults\"\nbeat_timeout = 1\nstop_timeout = 0.5\n";
+    let directives =
+        "[exphost]\nplugin = \"fixture-faults\"\nbeat_timeout = 1\nstop_timeout = 0.5\n";
     let host = Project::new()
         .plugin("heartbeat")
         .config("heartbeat", heartbeat(free_port(), None))

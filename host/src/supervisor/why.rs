@@ -286,7 +286,8 @@ mod tests {
             service
         };
         let services: Vec<_> = services.iter().map(service).collect();
-        let host = json!({"project": "p", "pid": 1, "version": "1", "uptime": 1.0, "services": services});
+        let host =
+            json!({"project": "p", "pid": 1, "version": "1", "uptime": 1.0, "services": services});
         serde_json::from_value(host).expect("a status")
     }
 
@@ -310,10 +311,16 @@ mod tests {
     #[test]
     fn a_chain_leads_to_where_it_begins() {
         let why = ask(&[
-            ("display", json!({"state": "initializing", "restart": {
-                "gave_up": false, "next_at": null, "reason": null, "waits_for": ["core"]}})),
-            ("core", json!({"state": "failed", "restarts": 4, "restart": {
-                "gave_up": false, "next_at": "2026-05-04T09:00:15Z", "reason": "no camera", "waits_for": []}})),
+            (
+                "display",
+                json!({"state": "initializing", "restart": {
+                "gave_up": false, "next_at": null, "reason": null, "waits_for": ["core"]}}),
+            ),
+            (
+                "core",
+                json!({"state": "failed", "restarts": 4, "restart": {
+                "gave_up": false, "next_at": "2026-05-04T09:00:15Z", "reason": "no camera", "waits_for": []}}),
+            ),
         ]);
         let expected = [
             ("waits", "waits for core", 0),
@@ -327,17 +334,21 @@ mod tests {
 
     #[test]
     fn a_circle_of_waiting_services_has_an_end() {
-        let waits = |name: &str| json!({"state": "initializing", "restart": {
-            "gave_up": false, "next_at": null, "reason": null, "waits_for": [name]}});
+        let waits = |name: &str| {
+            json!({"state": "initializing", "restart": {
+            "gave_up": false, "next_at": null, "reason": null, "waits_for": [name]}})
+        };
         let why = ask(&[("a", waits("b")), ("b", waits("a"))]);
         assert_eq!(told(&why), [("waits", "waits for b", 0), ("waits", "waits for a", 1)]);
     }
 
     #[test]
     fn a_service_that_hangs_is_told_with_its_place_and_time() {
-        let hang = |cause: &str| json!({"health": "error", "unresponsive": {
+        let hang = |cause: &str| {
+            json!({"health": "error", "unresponsive": {
             "since": "2026-05-04T09:00:00Z", "phase": "run", "handler": "on_message",
-            "topic": "command", "cause": cause}});
+            "topic": "command", "cause": cause}})
+        };
         let why = ask(&[("core", hang("blocked"))]);
         let text = "has not responded for 12 s: its thread is blocked in on_message `command`";
         assert_eq!(told(&why), [("hangs", text, 0)]);
@@ -352,8 +363,10 @@ mod tests {
         let why = ask(&[("core", json!({"state": "stopped", "stopped_at": at}))]);
         assert_eq!(why.causes[0].kind, "stopped");
         assert_eq!(why.hints, ["`exphost start core` starts it"]);
-        let refused = |step: &str| json!({"health": "warning", "pending": {
-            "version": "1.3.0", "sha256": null, "at": at, "step": step, "reason": "no good"}});
+        let refused = |step: &str| {
+            json!({"health": "warning", "pending": {
+            "version": "1.3.0", "sha256": null, "at": at, "step": step, "reason": "no good"}})
+        };
         let why = ask(&[("core", refused("config"))]);
         let text = "its new configuration was refused at config, and 1.2.0 goes on: no good";
         assert_eq!(told(&why), [("refused", text, 0)]);
