@@ -64,6 +64,26 @@ codes! {
     }
 }
 
+impl HealthStatus {
+    /// The name as health files and `exphost status` write it: `healthy`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
+impl std::fmt::Display for HealthStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 impl ServiceState {
     /// The name as logs and the seed system write it: `RUNNING`.
     #[must_use]

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use super::repository;
 
 /// The plugins of the repository.
-pub const PLUGINS: [&str; 3] = ["heartbeat", "core", "chronicle"];
+pub const PLUGINS: [&str; 4] = ["heartbeat", "core", "chronicle", "health"];
 
 const FIXTURES: &[&str] = &[
     "fixture-bare",

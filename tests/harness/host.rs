@@ -1,7 +1,7 @@
 //! A running host.
 
 use std::fs;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,8 +25,12 @@ pub struct Host {
 
 impl Host {
     pub(super) fn start(project: Project, arguments: &[&str]) -> Self {
-        let mut child = project
-            .command(arguments)
+        let command = project.command(arguments);
+        Self::of(project, command)
+    }
+
+    pub(super) fn of(project: Project, mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

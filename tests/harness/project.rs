@@ -106,6 +106,8 @@ impl Project {
             .current_dir(self.path())
             .env_remove("SERVICES")
             .env_remove("PROJECT_ENV")
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("WATCHDOG_USEC")
             // Whoever runs the tests may have it; in a debug build it makes a panic take 0.1 s.
             .env_remove("RUST_BACKTRACE")
             .env("EXPERIMANCE_ENV", "development")
@@ -159,6 +161,13 @@ impl Project {
     /// Starts the host.
     pub fn start(self) -> Host {
         self.start_with(&[])
+    }
+
+    /// Starts the host with more in its environment.
+    pub fn start_in(self, environment: &[(&str, &str)]) -> Host {
+        let mut command = self.command::<&str>([]);
+        command.envs(environment.iter().copied());
+        Host::of(self, command)
     }
 
     /// Starts the host with more arguments.

@@ -17,18 +17,31 @@ use super::{DEADLINE, repository};
 /// Under `CI=true`, when it is not there.
 pub fn is_there(test: &str) -> bool {
     static THERE: OnceLock<bool> = OnceLock::new();
-    let there = *THERE.get_or_init(|| {
-        let import = Command::new("python3").args(["-c", "import zmq"]).output();
-        import.is_ok_and(|output| output.status.success())
-    });
-    if !there {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "python3 with pyzmq is needed in CI: pip install pyzmq"
-        );
-        eprintln!("SKIPPED: {test}: there is no python3 with pyzmq (pip install pyzmq)");
-    }
-    there
+    let there = *THERE.get_or_init(|| runs("import zmq"));
+    there || missing(test, "python3 with pyzmq (pip install pyzmq)")
+}
+
+/// Whether `python3` is there, for scripts that need nothing else. Where it is not, as
+/// [`is_there`].
+///
+/// # Panics
+/// Under `CI=true`, when it is not there.
+pub fn is_there_alone(test: &str) -> bool {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    *THERE.get_or_init(|| runs("pass")) || missing(test, "python3")
+}
+
+/// Whether python runs a line.
+fn runs(line: &str) -> bool {
+    let output = Command::new("python3").args(["-c", line]).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// Says that something is not there, which is never true.
+fn missing(test: &str, what: &str) -> bool {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{what} is needed in CI");
+    eprintln!("SKIPPED: {test}: there is no {what}");
+    false
 }
 
 /// A running script of `tests/peers`. Killed when dropped.

@@ -229,6 +229,7 @@ fn a_service_moves_to_a_process_of_its_own_and_back_with_its_state() {
     let toml = fs::read_to_string(&file).expect("it was written");
     for (directive, isolation) in [("isolation = \"process\"\n", "process"), ("", "thread")] {
         fs::write(&file, toml.clone() + directive).expect("the project can be written");
+        // Counted before the signal: the last line may be the verdict of the reload before.
         let from = changeling.host.log().lines().count();
         changeling.host.signal(Signal::HUP);
         changeling.host.wait_for_log_from(from, &["changeling", "reloaded"]);

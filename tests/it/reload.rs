@@ -146,7 +146,7 @@ fn a_bad_build_leaves_the_old_one_running_with_its_state() {
     changeling.install(Build::good(800, "two"));
     assert_eq!(changeling.reload(&[]).0, 0);
     let status = changeling.status();
-    assert_eq!((&status["pending"], &status["health"]), (&Value::Null, &json!("unknown")));
+    assert_eq!((&status["pending"], &status["health"]), (&Value::Null, &json!("healthy")));
     assert_eq!(changeling.host.stop().0, Some(0));
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{Common, Exit, output};
 use crate::bus::Bus;
 use crate::control::{Lock, Place, Server};
@@ -14,6 +16,7 @@ use crate::prepare::{self, Prepared, Present, ReadyService, Workshop};
 use crate::signals;
 use crate::supervisor::orders::{Order, Orders};
 use crate::supervisor::{Launch, ReloadTerms, Supervisor, Surroundings, Verdict};
+use crate::systemd::Systemd;
 use crate::watch::{Change, Watch, WatchPlan};
 
 /// How long the bus may take to send what is left.
@@ -134,6 +137,8 @@ fn host(
             store,
             stopped,
             display: prepared.settings.stats.display.then_some(prepared.settings.stats.interval),
+            health: Some(prepared.health_dir.clone()),
+            systemd: Systemd::of_environment(process.env, std::process::id(), Instant::now()),
         };
         let follows_plugins = around.terms.follows_plugins;
         let supervisor = Supervisor::new(launches, around)?;

@@ -121,7 +121,7 @@ fn table(status: &Status, zone: &TimeZone) -> Vec<String> {
         table.add_row([
             plain(&service.name),
             plain(&service.state),
-            health(service.health).to_owned(),
+            service.health.to_string(),
             plain(&service.version),
             service.generation.to_string(),
             moment(service.since, zone),
@@ -150,16 +150,6 @@ fn style(service: &ServiceStatus) -> Style {
         ODD
     } else {
         Style::new()
-    }
-}
-
-const fn health(health: HealthStatus) -> &'static str {
-    match health {
-        HealthStatus::Unknown => "unknown",
-        HealthStatus::Healthy => "healthy",
-        HealthStatus::Warning => "warning",
-        HealthStatus::Error => "error",
-        HealthStatus::Fatal => "fatal",
     }
 }
 

@@ -34,6 +34,10 @@ pub struct Directives {
     pub unload: Unload,
     /// How it is looked after.
     pub supervision: Given,
+    /// The name of its health file, without ending; the service's own name if not given.
+    pub service_type: Option<String>,
+    /// Whether systemd's watchdog is to restart the host when the service is gone.
+    pub critical: bool,
 }
 
 /// What becomes of a plugin's code when another build has taken its place.
@@ -58,6 +62,8 @@ impl Default for Directives {
             isolation: Isolation::Thread,
             unload: Unload::Auto,
             supervision: Given::default(),
+            service_type: None,
+            critical: false,
         }
     }
 }
@@ -111,6 +117,8 @@ impl Directives {
             stop_timeout: table.get("stop_timeout").and_then(duration),
             isolation,
             supervision,
+            service_type: table.get("service_type").and_then(Value::as_str).map(str::to_owned),
+            critical: table.get("critical").and_then(Value::as_bool).unwrap_or(false),
             unload: match table.get("unload").and_then(Value::as_str) {
                 Some("never") => Unload::Never,
                 _ => Unload::Auto,
@@ -142,6 +150,10 @@ fn schema() -> Value {
         "depends_on": {"type": "array", "items": {"type": "string"}, "uniqueItems": true,
             "description": "Names of services that are started before this one"},
         "unload": {"enum": ["auto", "never"]},
+        "service_type": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$",
+            "description": "The name of its health file, without ending"},
+        "critical": {"type": "boolean",
+            "description": "Whether systemd's watchdog is to restart the host when it is gone"},
         "start_timeout": timeout_schema("Seconds the service may take to start"),
         "stop_timeout": timeout_schema("Seconds the service may take to stop"),
     });

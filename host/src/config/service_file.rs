@@ -81,6 +81,12 @@ impl ServiceFile {
         self.directives.plugin.as_deref().unwrap_or(&self.name)
     }
 
+    /// The name of its health file, without ending; the Python services call it their type.
+    #[must_use]
+    pub fn service_type(&self) -> &str {
+        self.directives.service_type.as_deref().unwrap_or(&self.name)
+    }
+
     /// Whether a problem only repeats that the file does not parse: it is on a line that does not,
     /// or misses a key that may stand on one.
     #[must_use]

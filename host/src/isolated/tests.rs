@@ -134,8 +134,11 @@ impl ServiceHost for Noting {
     }
 }
 
-/// A child's end, its host, and the clerk's part, which ends with the channel.
-fn joined() -> (Remote, Arc<Noting>, std::thread::JoinHandle<(u64, Option<RunOutcome>)>) {
+/// The clerk's part, which ends with the channel: what was in hand then, and the child's last word.
+type Clerk = std::thread::JoinHandle<(u64, Option<RunOutcome>)>;
+
+/// A child's end, its host, and the clerk's part.
+fn joined() -> (Remote, Arc<Noting>, Clerk) {
     let (theirs, ours) = UnixStream::pair().expect("descriptors are free");
     let host = Arc::new(Noting::new());
     let bell = host.bell.try_clone().expect("a descriptor is free");

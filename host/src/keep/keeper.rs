@@ -18,7 +18,7 @@ pub enum News {
     /// The state of a service was written, or could not be.
     State(String, std::io::Result<()>),
     /// The state of a service was taken out of the way, or could not be.
-    SetAside(String, std::io::Result<PathBuf>),
+    SetAside(String, std::io::Result<Option<PathBuf>>),
 }
 
 /// Writes files. When it is dropped without [`close`](Self::close), what waits is not written.

@@ -119,12 +119,16 @@ impl Store {
         }
     }
 
-    /// Takes the state of a service out of the way, if there is one, and says where it is now.
+    /// Takes the state of a service out of the way, and says where it is now; `None` when there was
+    /// none.
     ///
     /// # Errors
     /// When the system does not let it.
-    pub fn set_aside(&self, service: &str) -> std::io::Result<PathBuf> {
-        move_aside(&self.state_file(service))
+    pub fn set_aside(&self, service: &str) -> std::io::Result<Option<PathBuf>> {
+        match move_aside(&self.state_file(service)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            moved => moved.map(Some),
+        }
     }
 
     fn orders_file(&self) -> PathBuf {
@@ -249,8 +253,9 @@ mod tests {
         let (_directory, store) = store();
         for _ in 0..20 {
             store.write_memory(&memory("door", b"1")).expect("written");
-            store.set_aside("door").expect("moved");
+            assert!(store.set_aside("door").expect("moved").is_some());
         }
+        assert_eq!(store.set_aside("door").expect("there is nothing to move"), None);
         assert_eq!(names(&store).len(), MOST_SET_ASIDE);
     }
 

@@ -99,18 +99,18 @@ impl Files {
         if known.len() >= MOST_FILES {
             return known.get(service).map(Arc::clone);
         }
-        let file = known
-            .entry(service.to_owned())
-            .or_insert_with(|| Arc::new(LogFile::new(self.directory.join(file_name(service)))));
+        let file = known.entry(service.to_owned()).or_insert_with(|| {
+            Arc::new(LogFile::new(self.directory.join(file_name(service, ".log"))))
+        });
         Some(Arc::clone(file))
     }
 }
 
 /// The name of a service's file. Letters, digits, `-`, `_` and inner dots stay; every other byte
 /// becomes `%XX`, so that different services have different files and none is outside of the
-/// directory, hidden, or the host's own.
+/// directory, hidden, or the host's own. `ending` comes with its dot.
 #[must_use]
-pub fn file_name(service: &str) -> String {
+pub fn file_name(service: &str, ending: &str) -> String {
     let mut name = String::with_capacity(service.len() + 4);
     for (at, c) in service.char_indices() {
         let plain = c.is_alphanumeric() || matches!(c, '-' | '_') || (c == '.' && at > 0);
@@ -134,7 +134,7 @@ pub fn file_name(service: &str) -> String {
             let _ = write!(name, "{byte:02x}");
         }
     }
-    name.push_str(".log");
+    name.push_str(ending);
     name
 }
 
@@ -239,17 +239,17 @@ mod tests {
 
     #[test]
     fn names_stay_inside_and_apart() {
-        assert_eq!(file_name("heartbeat"), "heartbeat.log");
-        assert_eq!(file_name("küche-2_b.c"), "küche-2_b.c.log");
-        assert_eq!(file_name("../../etc/passwd"), "%2E.%2F..%2Fetc%2Fpasswd.log");
-        assert_eq!(file_name("/abs"), "%2Fabs.log");
-        assert_eq!(file_name(".hidden"), "%2Ehidden.log");
-        assert_eq!(file_name("a\n\0b"), "a%0A%00b.log");
-        assert_eq!(file_name("exphost"), "%65xphost.log");
-        assert_eq!(file_name(""), "%.log");
+        assert_eq!(file_name("heartbeat", ".log"), "heartbeat.log");
+        assert_eq!(file_name("küche-2_b.c", ".log"), "küche-2_b.c.log");
+        assert_eq!(file_name("../../etc/passwd", ".log"), "%2E.%2F..%2Fetc%2Fpasswd.log");
+        assert_eq!(file_name("/abs", ".log"), "%2Fabs.log");
+        assert_eq!(file_name(".hidden", ".log"), "%2Ehidden.log");
+        assert_eq!(file_name("a\n\0b", ".log"), "a%0A%00b.log");
+        assert_eq!(file_name("exphost", ".log"), "%65xphost.log");
+        assert_eq!(file_name("", ".log"), "%.log");
         let long = "a".repeat(400);
-        assert!(file_name(&long).len() <= 255);
-        assert_ne!(file_name(&long), file_name(&format!("{long}b")));
+        assert!(file_name(&long, ".log").len() <= 255);
+        assert_ne!(file_name(&long, ".log"), file_name(&format!("{long}b"), ".log"));
     }
 
     #[test]

@@ -232,7 +232,7 @@ impl Bench<'_> {
         present: Present,
         course: &mut Course<'_>,
     ) -> Result<Outcome, Refusal> {
-        let terms = Terms::of(&file.directives, &self.project.settings.defaults);
+        let terms = Terms::of(file, &self.project.settings.defaults);
         let config = course.step("config", || {
             self.refuse_terms(file, &present, &terms, present.library.identity())?;
             let resolved = self.resolve(file, &present.manifest);
@@ -246,13 +246,13 @@ impl Bench<'_> {
             Ok((bytes, None))
         });
         let config: Arc<[u8]> = config.map_err(|it| it.about(present.library.identity()))?.into();
-        if config == present.config && terms == present.terms {
+        if config == present.config && terms == *present.terms {
             course.held = None;
             return Ok(Outcome::Unchanged);
         }
         let changes = value_changes(&present.config, &config);
         course.release();
-        let present = Present { config, terms, ..present };
+        let present = Present { config, terms: Arc::new(terms), ..present };
         Ok(Outcome::Ready(Box::new(Fresh { present, is_new_build: false, changes })))
     }
 
@@ -278,7 +278,7 @@ impl Bench<'_> {
             Ok((manifest, None))
         })?;
         let changes = schema_changes(&present.manifest.config_schema, &manifest.config_schema);
-        let terms = Terms::of(&file.directives, &self.project.settings.defaults);
+        let terms = Terms::of(file, &self.project.settings.defaults);
         let config = course.step("config", || {
             self.refuse_terms(file, present, &terms, identity)?;
             let config = self.config(file, &manifest, &staged)?;
@@ -290,8 +290,12 @@ impl Bench<'_> {
             let library = Code::of(staged, apart).map_err(|error| Refusal::of("load", &error))?;
             Ok((library, apart.then(|| "in a process of its own".to_owned())))
         })?;
-        let present =
-            Present { library, manifest: Arc::new(manifest), config: config.into(), terms };
+        let present = Present {
+            library,
+            manifest: Arc::new(manifest),
+            config: config.into(),
+            terms: Arc::new(terms),
+        };
         Ok(Fresh { present, is_new_build: true, changes })
     }
 

@@ -22,6 +22,7 @@ use crate::bus::BusConfig;
 use crate::config::supervision::Ready;
 use crate::config::{self, Origins, Override, ServiceFile};
 use crate::environment::Process;
+use crate::health;
 use crate::keep;
 use crate::logging::{Format, LogSection, LogSettings};
 use crate::plugin::identify::Identity;
@@ -68,6 +69,8 @@ pub struct Prepared {
     pub settings: HostSettings,
     /// How to log.
     pub log_settings: LogSettings,
+    /// Where the health files go.
+    pub health_dir: PathBuf,
     /// Its services, dependencies first.
     pub services: Vec<ReadyService>,
     /// The private copies of their plugins, deleted with it.
@@ -131,6 +134,8 @@ pub fn prepare(wishes: &Wishes<'_>, process: &Process<'_>) -> Prepared {
     let settings = project.as_ref().map(|it| it.settings.clone()).unwrap_or_default();
     let log_settings = log_settings(wishes, process, &settings, &mut problems);
     let plugins_dir = plugins_dir_of(wishes, process, &settings);
+    let usual = || health::usual_directory(process.mode);
+    let health_dir = settings.health.directory.clone().unwrap_or_else(usual);
     let (mut services, mut staging) = (Vec::new(), None);
     if let Some(project) = &project {
         problems.extend(project.problems.iter().cloned());
@@ -153,6 +158,7 @@ pub fn prepare(wishes: &Wishes<'_>, process: &Process<'_>) -> Prepared {
         plugins_dir,
         settings,
         log_settings,
+        health_dir,
         services,
         staging,
         problems,
@@ -267,12 +273,32 @@ fn get_ready(
     let configurations = services.iter().map(|service| (&service.config, &service.origins));
     let (endpoints, clashes) = config::endpoints::endpoints(configurations);
     problems.extend(clashes);
+    problems.extend(same_health_file(&project.services));
     problems.extend(sockets::refused(&endpoints, &sockets::bus_config(&project.settings)));
     if services.is_empty() && !problems.iter().any(Problem::is_error) {
         let nothing = Problem::error(format!("project `{}` has no service to run", project.name));
         problems.push(nothing.hint("add a SERVICE.toml whose plugin is in the plugin directory"));
     }
     services
+}
+
+/// Services that would write one health file, the later one named with the earlier. Those of Python
+/// are among them: they write the file of their name.
+fn same_health_file(files: &[ServiceFile]) -> Vec<Problem> {
+    let enabled = |file: &&ServiceFile| file.directives.enabled;
+    let clash = |(at, file): (usize, &ServiceFile)| {
+        let mut before = files[..at].iter().filter(enabled);
+        let other = before.find(|it| it.service_type() == file.service_type())?;
+        let message = format!(
+            "`{}` and `{}` would write one health file, `{}.json`",
+            other.name,
+            file.name,
+            file.service_type()
+        );
+        let problem = Problem::error(message).in_file(&file.file).key("exphost.service_type");
+        Some(problem.hint("give one of them another `service_type` in its table [exphost]"))
+    };
+    files.iter().enumerate().filter(|(_, file)| enabled(file)).filter_map(clash).collect()
 }
 
 fn overrides(wishes: &Wishes<'_>, problems: &mut Vec<Problem>) -> Vec<Override> {
@@ -306,7 +332,7 @@ fn ready(
         }
         Err(error) => problems.push(load_problem(&error)),
     }
-    let terms = Terms::of(&file.directives, &project.settings.defaults);
+    let terms = Terms::of(file, &project.settings.defaults);
     problems.extend(cannot_report(file, &terms, staged.identity()));
     let service = ReadyService {
         name: file.name.clone(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use plugin_api::manifest::Manifest;
 
 use crate::config::isolation::Isolation;
-use crate::config::{self, Directives, Supervision};
+use crate::config::{self, ServiceFile, Supervision};
 use crate::plugin::code::Code;
 use crate::plugin::error::LoadError;
 use crate::plugin::identify::Identity;
@@ -34,7 +34,7 @@ pub struct Present {
     /// The configuration, as JSON.
     pub config: Arc<[u8]>,
     /// What the host is told about the service.
-    pub terms: Terms,
+    pub terms: Arc<Terms>,
 }
 
 impl Present {
@@ -95,11 +95,18 @@ pub struct Terms {
     pub unload: config::Unload,
     /// How it is looked after.
     pub supervision: Supervision,
+    /// The name of its health file, without ending.
+    pub service_type: String,
+    /// Whether systemd's watchdog is to restart the host when it is gone.
+    pub critical: bool,
 }
 
 impl Terms {
-    pub(super) fn of(directives: &Directives, defaults: &ServiceDefaults) -> Self {
+    pub(super) fn of(file: &ServiceFile, defaults: &ServiceDefaults) -> Self {
+        let directives = &file.directives;
         Self {
+            service_type: file.service_type().to_owned(),
+            critical: directives.critical,
             depends_on: directives.depends_on.clone(),
             start_timeout: directives.start_timeout.unwrap_or(defaults.start_timeout),
             stop_timeout: directives.stop_timeout.unwrap_or(defaults.stop_timeout),

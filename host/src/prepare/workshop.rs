@@ -69,7 +69,7 @@ impl Workshop {
             library: Code::of(service.staged, service.terms.isolation.is_process())?,
             manifest: Arc::new(service.manifest),
             config: service.config.to_string().into_bytes().into(),
-            terms: service.terms,
+            terms: Arc::new(service.terms),
         })
     }
 

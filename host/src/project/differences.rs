@@ -8,7 +8,7 @@ impl HostSettings {
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
         // Destructured, so that a new table cannot be forgotten here.
-        let Self { plugins_dir, log, bus, reload, control, stats, defaults: _ } = self;
+        let Self { plugins_dir, log, bus, reload, control, stats, health, defaults: _ } = self;
         let mut differing = Vec::new();
         let mut note = |name: &str, differs: bool| {
             if differs {
@@ -35,6 +35,7 @@ impl HostSettings {
         note("bus.outbox_messages", bus.outbox_messages != other.bus.outbox_messages);
         note("bus.outbox_bytes", bus.outbox_bytes != other.bus.outbox_bytes);
         note("reload", *reload != other.reload);
+        note("health.directory", health.directory != other.health.directory);
         note("stats", *stats != other.stats);
         note("control.socket", control.socket != other.control.socket);
         differing

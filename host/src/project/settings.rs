@@ -29,6 +29,8 @@ pub struct HostSettings {
     pub reload: ReloadSettings,
     /// What of the services' figures goes to the log.
     pub stats: StatsSettings,
+    /// Health files.
+    pub health: HealthSettings,
     /// What services have that do not say otherwise.
     pub defaults: ServiceDefaults,
 }
@@ -136,6 +138,13 @@ impl Default for StatsSettings {
     }
 }
 
+/// `[health]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthSettings {
+    /// Where the health files go; the place that is usual for the mode if not given.
+    pub directory: Option<PathBuf>,
+}
+
 /// `[defaults]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceDefaults {
@@ -214,6 +223,7 @@ impl HostSettings {
         let mut bus: BusSettings = serde_json::from_value(table("bus")).unwrap_or_default();
         bus.linger = seconds(&table("bus"), "linger");
         let socket = value.pointer("/control/socket").and_then(Value::as_str).map(Path::new);
+        let health = value.pointer("/health/directory").and_then(Value::as_str).map(Path::new);
         let plugins_dir = value.get("plugins_dir").and_then(Value::as_str).map(Path::new);
         let (given, usual) = (table("defaults"), ServiceDefaults::default());
         let (stats, usual_stats) = (table("stats"), StatsSettings::default());
@@ -229,6 +239,9 @@ impl HostSettings {
             stats: StatsSettings {
                 display: display.unwrap_or(usual_stats.display),
                 interval: seconds(&stats, "interval").unwrap_or(usual_stats.interval),
+            },
+            health: HealthSettings {
+                directory: health.map(|it| beside(it, &["health", "directory"], origins)),
             },
             defaults: ServiceDefaults {
                 start_timeout: seconds(&given, "start_timeout").unwrap_or(usual.start_timeout),
@@ -351,6 +364,10 @@ fn schema() -> Value {
         "stats": table(json!({
             "display": {"type": "boolean"},
             "interval": seconds(json!(0.1), 86_400, "Seconds between two lines of a service's figures in the log"),
+        })),
+        "health": table(json!({
+            "directory": {"type": "string", "minLength": 1,
+                "description": "Where the health files go, as seen from this file"},
         })),
         "defaults": table(defaults),
     }))

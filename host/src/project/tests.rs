@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::settings::{BusSettings, ControlSettings, LogFormat, ReloadSettings, StatsSettings};
 use super::*;
+use crate::config::supervision::{Given, Restart, Supervision};
 
 /// A folder of projects with these files; a name that ends in `/` is a folder.
 fn projects(files: &[(&str, &str)]) -> TempDir {
@@ -269,7 +270,7 @@ fn mistakes_in_the_hosts_file_are_told_all_at_once() {
         &told(&directory, &read(&directory, "p", &[]).problems),
         &[
             "projects/p/exphost.toml:10:2: error: http: [http] is not available in this version of exphost\n  hint: remove the table",
-            "projects/p/exphost.toml:1:1: error: plugin_dir: unknown key `plugin_dir`\n  hint: did you mean `plugins_dir`? Known keys: bus, control, defaults, log, plugins_dir, reload, stats",
+            "projects/p/exphost.toml:1:1: error: plugin_dir: unknown key `plugin_dir`\n  hint: did you mean `plugins_dir`? Known keys: bus, control, defaults, health, log, plugins_dir, reload, stats",
             "projects/p/exphost.toml:3:9: error: log.level: must be `TRACE`, `DEBUG`, `INFO`, `WARN`, `WARNING`, `ERROR` or `CRITICAL`, is `loud`",
             "projects/p/exphost.toml:4:10: error: log.format: must be `text` or `json`, is `xml`",
             "projects/p/exphost.toml:6:14: error: bus.io_threads: must be at least 1, is 0\n  hint: use 1 to 64 (Threads of ZeroMQ itself)",
@@ -286,6 +287,32 @@ fn mistakes_in_the_hosts_file_are_told_all_at_once() {
         ],
     );
     assert_eq!(variant.settings, HostSettings::default());
+}
+
+#[test]
+fn how_services_are_looked_after_is_set_for_all_of_them() {
+    let directory = projects(&[
+        (
+            "p/exphost.toml",
+            "[defaults]\nrestart = \"always\"\nretry_every = 300\nsnapshot_every = 0\n",
+        ),
+        (
+            "bad/exphost.toml",
+            "[defaults]\nrestart_delay = 9\nrestart_delay_max = 3\nready = \"soon\"\n",
+        ),
+    ]);
+    let project = read(&directory, "p", &[]);
+    assert_eq!(project.problems, []);
+    let all = Supervision::of(&Given::default(), &project.settings.defaults.supervision);
+    assert_eq!((all.restart, all.snapshot_every), (Restart::Always, None));
+    assert_eq!(all.retry_every, Some(Duration::from_secs(300)));
+    assert_told(
+        &told(&directory, &read(&directory, "bad", &[]).problems),
+        &[
+            "projects/bad/exphost.toml:4:9: error: defaults.ready: must be `running` or `reported`, is `soon`",
+            "projects/bad/exphost.toml:3:21: error: defaults.restart_delay_max: is 3, less than `restart_delay`, which is 9\n  hint: make it at least as long, or leave it out",
+        ],
+    );
 }
 
 #[test]

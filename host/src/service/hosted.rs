@@ -95,6 +95,7 @@ impl Hosted {
         self.mailbox.clear_control();
         self.sockets.hand_over();
         self.handover.offer(state);
+        self.health.begin_instance();
         let StateRecord { state, .. } = self.states.renew();
         tracing::info!(target: "exphost::service", "state {state}");
     }
@@ -191,7 +192,7 @@ impl ServiceHost for Hosted {
     ) {
         let metadata = serde_json::from_slice(metadata).unwrap_or_default();
         let (message, at) = (message.to_owned(), Timestamp::now());
-        self.health.record_check(name, Check { status, message, metadata, at });
+        self.health.record_own_check(name, Check { status, message, metadata, at });
     }
 
     fn health(&self) -> HealthStatus {

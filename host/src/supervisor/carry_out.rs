@@ -12,7 +12,7 @@ use super::instance::Instance;
 use super::orders::{Listener, Order, Progress, Refused, Report};
 use super::plan::Progress as Stage;
 use super::status::{LastError, RestartStatus, ServiceStatus, Status, Whereabouts};
-use super::supervised::{Life, Supervised};
+use super::supervised::{Life, StopKept, Supervised};
 use super::transaction::{Because, Wish};
 use crate::config::nearest::known_names;
 
@@ -122,11 +122,11 @@ impl Supervisor {
         let Some(supervised) = self.find(service) else { return };
         supervised.record.stop_ordered();
         supervised.to_rest = true;
-        supervised.unkept = number;
+        supervised.stop_kept = number.map_or(StopKept::Told(None), StopKept::Awaited);
         supervised.stop_listeners.push(listener);
         if supervised.has_thread() {
             supervised.ask_to_stop(Instant::now());
-            supervised.tell_progress(false);
+            supervised.tell_progress(false, None);
         } else {
             supervised.rest_if_ordered();
         }
@@ -148,7 +148,7 @@ impl Supervisor {
             tracing::warn!("not all states were written before the host ended");
         }
         // Whoever still waits for a stop to be written hears of the stop all the same.
-        self.services.iter_mut().for_each(|supervised| supervised.orders_are_kept(u64::MAX));
+        self.services.iter_mut().for_each(|it| it.orders_are_kept(u64::MAX, None));
     }
 
     fn status(&self) -> Status {
@@ -186,10 +186,10 @@ impl Supervised {
         self.tell_rest();
     }
 
-    /// The operator's stops up to this number are written.
-    pub(super) fn orders_are_kept(&mut self, number: u64) {
-        if self.unkept.is_some_and(|unkept| unkept <= number) {
-            self.unkept = None;
+    /// The operator's stops up to this number are written, or `lost` says why they are not.
+    pub(super) fn orders_are_kept(&mut self, number: u64, lost: Option<String>) {
+        if matches!(self.stop_kept, StopKept::Awaited(awaited) if awaited <= number) {
+            self.stop_kept = StopKept::Told(lost);
             if matches!(self.life, Life::Resting) {
                 self.tell_rest();
             }
@@ -198,23 +198,19 @@ impl Supervised {
 
     /// Tells those who wait for it to have stopped, once the stop outlives the host as well.
     fn tell_rest(&mut self) {
-        if self.unkept.is_none() {
-            self.tell_progress(true);
-            self.stop_listeners.clear();
-        }
+        let StopKept::Told(note) = self.stop_kept.clone() else { return };
+        let hung = self.hangs().then(|| "it hangs; its thread was left behind".to_owned());
+        let note = hung.or(note);
+        self.tell_progress(true, note);
+        self.stop_listeners.clear();
     }
 
-    /// Tells those who wait for it to have stopped.
-    fn tell_progress(&self, done: bool) {
-        let hung = self.hangs();
+    /// Tells those who wait for it to have stopped how far it is.
+    fn tell_progress(&self, done: bool, detail: Option<String>) {
+        let ok = !self.hangs();
         for listener in &self.stop_listeners {
-            let progress = Progress {
-                service: self.name.clone(),
-                state: self.state_word(),
-                done,
-                ok: !hung,
-                detail: hung.then(|| "it hangs; its thread was left behind".to_owned()),
-            };
+            let (service, state) = (self.name.clone(), self.state_word());
+            let progress = Progress { service, state, done, ok, detail: detail.clone() };
             // One that went away changes nothing.
             let _ = listener.send(Report::Progress(progress));
         }

@@ -16,7 +16,9 @@ mod supervised;
 mod transaction;
 mod trial;
 mod undertaker;
+mod vitals;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ pub use self::supervised::Launch;
 use self::supervised::{AfterStop, Life, Supervised};
 use self::undertaker::Burial;
 use crate::bus::BusHandle;
+use crate::health::HealthFiles;
 use crate::keep::{self, Keeper, Store};
 use crate::logging;
 use crate::plugin::host_side::ServiceHost;
@@ -41,6 +44,7 @@ use crate::service::Hosted;
 use crate::service::mailbox::{Mailbox, MailboxLimits};
 use crate::service::notice::Notice;
 use crate::signals::Signal;
+use crate::systemd::Systemd;
 
 /// How soon after the first signal a second one still counts as the same: `timeout` and some
 /// terminals send one to the process and one to its group.
@@ -126,6 +130,10 @@ pub struct Surroundings {
     pub store: Option<Store>,
     /// The operator's stops so far.
     pub stopped: keep::Orders,
+    /// Where the health files go; none are written if it is not given.
+    pub health: Option<PathBuf>,
+    /// Who started the host and watches over it.
+    pub systemd: Systemd,
 }
 
 /// The project's services under supervision.
@@ -142,6 +150,7 @@ pub struct Supervisor {
     /// Old generations that are being unloaded just now.
     burials: usize,
     display: Option<Display>,
+    health_files: Option<HealthFiles>,
     /// What was said last of them, so that it is said once.
     host_changes: HostChanges,
     /// Writes what outlives the host.
@@ -157,7 +166,7 @@ impl Supervisor {
     /// Takes charge of services, in an order in which dependencies come first. Nothing starts yet.
     ///
     /// # Errors
-    /// When a mailbox or the thread that writes files cannot be made.
+    /// When a mailbox or a thread that writes files cannot be made.
     pub fn new(launches: Vec<Launch>, around: Surroundings) -> std::io::Result<Self> {
         let (report, events) = mpsc::unbounded_channel();
         let supervise = |launch: Launch| {
@@ -172,6 +181,7 @@ impl Supervisor {
         };
         let services = launches.into_iter().map(supervise).collect::<std::io::Result<Vec<_>>>()?;
         let began = Instant::now();
+        let health_files = vitals::health_files(&services, &around)?;
         let for_keeper = report.clone();
         let tell = move |news| {
             // The receiver is gone only when the host ends.
@@ -180,6 +190,7 @@ impl Supervisor {
         let keeper = around.store.clone().map(|store| Keeper::begin(store, tell)).transpose()?;
         Ok(Self {
             services,
+            health_files,
             display: around.display.map(|interval| Display::new(interval, began)),
             around,
             events,
@@ -200,16 +211,20 @@ impl Supervisor {
         self.start_what_can();
         self.look_once_more();
         while !self.is_over() {
+            self.tell_vitals();
             let event = self.next_event().await;
             self.handle(event);
         }
+        self.tell_vitals();
         self.close_keeper();
+        self.close_vitals();
         self.verdict()
     }
 
     async fn next_event(&mut self) -> Event {
         let deadlines = self.services.iter().filter_map(Supervised::deadline);
-        let deadline = deadlines.chain(self.display.as_ref().map(Display::due)).min();
+        let display = self.display.as_ref().map(Display::due);
+        let deadline = deadlines.chain(display).chain(self.around.systemd.due()).min();
         let overdue = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -279,6 +294,7 @@ impl Supervisor {
     fn on_signal(&mut self, signal: Signal) {
         if signal == Signal::Reload {
             tracing::info!(signal = signal.name(), "looking for changed configuration");
+            self.around.systemd.reload_begins();
             return self.look_for_config();
         }
         let Some(since) = self.stopping else {

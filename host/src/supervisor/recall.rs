@@ -206,17 +206,19 @@ impl Supervisor {
     pub(super) fn on_kept(&mut self, news: News) {
         match news {
             News::Orders(number, result) => {
-                if let Err(error) = result {
+                let lost = result.err().map(|error| {
                     tracing::error!(%error, "the operator's stops cannot be written; they will not outlive the host");
-                }
+                    format!("the stop will not outlive the host: it cannot be written: {error}")
+                });
                 for supervised in &mut self.services {
-                    supervised.orders_are_kept(number);
+                    supervised.orders_are_kept(number, lost.clone());
                 }
             }
             News::State(service, result) => {
                 self.service(&service, |supervised| supervised.note_writing(&result));
             }
-            News::SetAside(service, Ok(file)) => {
+            News::SetAside(_, Ok(None)) => {}
+            News::SetAside(service, Ok(Some(file))) => {
                 tracing::warn!(service, file = %file.display(), "a saved state was set aside");
             }
             News::SetAside(service, Err(error)) => {

@@ -50,36 +50,19 @@ impl Supervisor {
         let Some(supervised) = self.find(service) else { return };
         let terms = supervised.build.present.terms.supervision.clone();
         let decision = supervised.record.ended(&terms, end, now, fastrand::f64());
-        let gave_up = supervised.record.gave_up();
-        if gave_up || decision == Decision::Over {
+        if supervised.record.gave_up() || decision == Decision::Over {
             supervised.close_down();
         }
-        match decision {
-            Decision::Again(pause) => {
-                let outcome = match supervised.life {
-                    Life::Ended(outcome) => outcome,
-                    _ => RunOutcome::Failed,
-                };
-                supervised.life = Life::Pausing { until: now + pause, outcome };
-                let (seconds, restarts) = (pause.as_secs_f64(), supervised.record.restarts());
-                if gave_up {
-                    tracing::error!(
-                        service,
-                        seconds,
-                        restarts,
-                        "service fails again and again; it is tried only now and then"
-                    );
-                } else {
-                    tracing::warn!(service, seconds, restarts, "service is started again");
-                }
-                if pause.is_zero() {
-                    self.resume(service);
-                }
+        supervised.say_what_comes_of_it(decision);
+        if let Decision::Again(pause) = decision {
+            let outcome = match supervised.life {
+                Life::Ended(outcome) => outcome,
+                _ => RunOutcome::Failed,
+            };
+            supervised.life = Life::Pausing { until: now + pause, outcome };
+            if pause.is_zero() {
+                self.resume(service);
             }
-            Decision::Over if gave_up => {
-                tracing::error!(service, hint = %format!("mend it, then `exphost start {service}`"), "service failed too often and is given up");
-            }
-            Decision::Over => {}
         }
         if end != End::ByItself {
             self.tell_dependants(service);
@@ -107,10 +90,9 @@ impl Supervisor {
             concerned.into_iter().map(|(it, how)| (it.to_owned(), how)).collect();
         let now = Instant::now();
         for (name, how) in concerned {
-            if !self
-                .find(&name)
-                .is_some_and(|it| matches!(it.life, Life::Starting(..) | Life::Running(_)))
-            {
+            let is_up =
+                |it: &mut Supervised| matches!(it.life, Life::Starting(..) | Life::Running(_));
+            if !self.find(&name).is_some_and(is_up) {
                 continue;
             }
             self.give_up(&name, "a service that it depends on has failed");
@@ -135,6 +117,8 @@ impl Supervisor {
             let now = Instant::now();
             supervised.record.runs(now);
             supervised.schedule_snapshot(now);
+            let patience = supervised.build.terms().start_timeout;
+            supervised.ready_by = Some(now + patience).filter(|_| !supervised.is_of_use());
             if supervised.transaction.is_none() {
                 // The instance before may have had others.
                 supervised.hosted.sockets().close_unclaimed();
@@ -160,6 +144,15 @@ impl Supervisor {
         let terms = &supervised.build.present.terms.supervision;
         if is_due(supervised.record.well_at(terms)) {
             supervised.is_well_again();
+        }
+        if is_due(supervised.ready_by) {
+            supervised.ready_by = None;
+            if !supervised.is_of_use() {
+                tracing::warn!(
+                    service,
+                    "service runs and has not said that it is ready; those that depend on it wait"
+                );
+            }
         }
         let snapshot = is_due(supervised.recall.due());
         let transaction = is_due(supervised.transaction.as_ref().and_then(|it| it.deadline()));
@@ -229,6 +222,35 @@ impl Supervised {
             End::ByItself => self.why = None,
             End::Failed => self.why = self.last_words(),
             End::Hung { .. } => {}
+        }
+    }
+
+    fn say_what_comes_of_it(&self, decision: Decision) {
+        let (service, restarts) = (self.name(), self.record.restarts());
+        match decision {
+            Decision::Again(pause) => {
+                let seconds = (pause.as_secs_f64() * 1e3).round() / 1e3;
+                if self.record.gave_up() {
+                    tracing::error!(
+                        service,
+                        seconds,
+                        restarts,
+                        "service fails again and again; it is tried only now and then"
+                    );
+                } else {
+                    tracing::warn!(service, seconds, restarts, "service is started again");
+                }
+            }
+            Decision::Over if self.record.gave_up() => {
+                let hint = format!("mend it, then `exphost start {service}`");
+                tracing::error!(
+                    service,
+                    restarts,
+                    hint,
+                    "service failed too often and is given up"
+                );
+            }
+            Decision::Over => {}
         }
     }
 

@@ -91,6 +91,15 @@ pub(super) enum AfterStop {
     Stay,
 }
 
+/// Whether the stop of a service by order is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum StopKept {
+    /// It will be told with this number.
+    Awaited(u64),
+    /// There is nothing to wait for; if something is to be said of it, it is this.
+    Told(Option<String>),
+}
+
 pub(super) struct Supervised {
     pub(super) name: String,
     /// What runs, or would be started.
@@ -111,12 +120,14 @@ pub(super) struct Supervised {
     pub(super) hangs_at_rest: bool,
     /// Who waits for it to have stopped.
     pub(super) stop_listeners: Vec<Listener>,
-    /// The number of the kept orders that those wait for as well.
-    pub(super) unkept: Option<u64>,
+    /// Whether the stop that those wait for outlives the host.
+    pub(super) stop_kept: StopKept,
     /// What becomes of it when it has stopped for another reason.
     pub(super) after_stop: AfterStop,
     /// Whether its present instance has said that it is ready.
     pub(super) is_ready: bool,
+    /// When it is told that others wait for its present instance to say so.
+    pub(super) ready_by: Option<Instant>,
     /// The service that keeps it from starting, and that nothing but an order will start.
     pub(super) blocked_by: Option<String>,
     /// How many errors it had recorded when its present instance was started.
@@ -163,9 +174,10 @@ impl Supervised {
             to_rest: false,
             hangs_at_rest: false,
             stop_listeners: Vec::new(),
-            unkept: None,
+            stop_kept: StopKept::Told(None),
             after_stop: AfterStop::Judge,
             is_ready: false,
+            ready_by: None,
             blocked_by: None,
             errors_before: 0,
             why: None,
@@ -220,7 +232,8 @@ impl Supervised {
         let transaction = transaction.and_then(Transaction::deadline);
         let well = runs.then(|| self.record.well_at(&self.build.terms().supervision)).flatten();
         let snapshot = self.recall.due().filter(|_| runs);
-        [life, transaction, well, snapshot].into_iter().flatten().min()
+        let ready = self.ready_by.filter(|_| runs);
+        [life, transaction, well, snapshot, ready].into_iter().flatten().min()
     }
 
     /// Notes that it runs.
