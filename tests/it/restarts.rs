@@ -506,7 +506,7 @@ fn a_dependant_starts_when_the_other_says_that_it_is_ready_and_not_before() {
     let mut host = Project::new()
         .plugin("fixture-counter")
         .plugin("heartbeat")
-        .config("base", counter(&sockets, "ready = \"reported\"\n"))
+        .config("base", counter(&sockets, "ready = \"reported\"\nstart_timeout = 0.2\n"))
         .config("top", top)
         .start();
     host.wait_until_running("base");
@@ -514,6 +514,7 @@ fn a_dependant_starts_when_the_other_says_that_it_is_ready_and_not_before() {
     let base = status_of(&host, "base");
     assert_eq!((&base["state"], &base["ready"]), (&json!("running"), &json!(false)));
     assert_eq!(status_of(&host, "top")["restart"]["waits_for"], json!(["base"]));
+    host.wait_for_log(&["WARN", "base", "has not said that it is ready"]);
     numbers.send("ready", &json!({}));
     host.wait_until_running("top");
     assert_eq!(status_of(&host, "base")["ready"], true);

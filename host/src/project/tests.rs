@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::settings::{BusSettings, ControlSettings, LogFormat, ReloadSettings, StatsSettings};
 use super::*;
+use crate::config::supervision::{Given, Restart, Supervision};
 
 /// A folder of projects with these files; a name that ends in `/` is a folder.
 fn projects(files: &[(&str, &str)]) -> TempDir {
@@ -286,6 +287,32 @@ fn mistakes_in_the_hosts_file_are_told_all_at_once() {
         ],
     );
     assert_eq!(variant.settings, HostSettings::default());
+}
+
+#[test]
+fn how_services_are_looked_after_is_set_for_all_of_them() {
+    let directory = projects(&[
+        (
+            "p/exphost.toml",
+            "[defaults]\nrestart = \"always\"\nretry_every = 300\nsnapshot_every = 0\n",
+        ),
+        (
+            "bad/exphost.toml",
+            "[defaults]\nrestart_delay = 9\nrestart_delay_max = 3\nready = \"soon\"\n",
+        ),
+    ]);
+    let project = read(&directory, "p", &[]);
+    assert_eq!(project.problems, []);
+    let all = Supervision::of(&Given::default(), &project.settings.defaults.supervision);
+    assert_eq!((all.restart, all.snapshot_every), (Restart::Always, None));
+    assert_eq!(all.retry_every, Some(Duration::from_secs(300)));
+    assert_told(
+        &told(&directory, &read(&directory, "bad", &[]).problems),
+        &[
+            "projects/bad/exphost.toml:4:9: error: defaults.ready: must be `running` or `reported`, is `soon`",
+            "projects/bad/exphost.toml:3:21: error: defaults.restart_delay_max: is 3, less than `restart_delay`, which is 9\n  hint: make it at least as long, or leave it out",
+        ],
+    );
 }
 
 #[test]

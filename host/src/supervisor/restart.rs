@@ -117,6 +117,8 @@ impl Supervisor {
             let now = Instant::now();
             supervised.record.runs(now);
             supervised.schedule_snapshot(now);
+            let patience = supervised.build.terms().start_timeout;
+            supervised.ready_by = Some(now + patience).filter(|_| !supervised.is_of_use());
             if supervised.transaction.is_none() {
                 // The instance before may have had others.
                 supervised.hosted.sockets().close_unclaimed();
@@ -142,6 +144,15 @@ impl Supervisor {
         let terms = &supervised.build.present.terms.supervision;
         if is_due(supervised.record.well_at(terms)) {
             supervised.is_well_again();
+        }
+        if is_due(supervised.ready_by) {
+            supervised.ready_by = None;
+            if !supervised.is_of_use() {
+                tracing::warn!(
+                    service,
+                    "service runs and has not said that it is ready; those that depend on it wait"
+                );
+            }
         }
         let snapshot = is_due(supervised.recall.due());
         let transaction = is_due(supervised.transaction.as_ref().and_then(|it| it.deadline()));

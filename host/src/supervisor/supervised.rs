@@ -126,6 +126,8 @@ pub(super) struct Supervised {
     pub(super) after_stop: AfterStop,
     /// Whether its present instance has said that it is ready.
     pub(super) is_ready: bool,
+    /// When it is told that others wait for its present instance to say so.
+    pub(super) ready_by: Option<Instant>,
     /// The service that keeps it from starting, and that nothing but an order will start.
     pub(super) blocked_by: Option<String>,
     /// How many errors it had recorded when its present instance was started.
@@ -175,6 +177,7 @@ impl Supervised {
             stop_kept: StopKept::Told(None),
             after_stop: AfterStop::Judge,
             is_ready: false,
+            ready_by: None,
             blocked_by: None,
             errors_before: 0,
             why: None,
@@ -229,7 +232,8 @@ impl Supervised {
         let transaction = transaction.and_then(Transaction::deadline);
         let well = runs.then(|| self.record.well_at(&self.build.terms().supervision)).flatten();
         let snapshot = self.recall.due().filter(|_| runs);
-        [life, transaction, well, snapshot].into_iter().flatten().min()
+        let ready = self.ready_by.filter(|_| runs);
+        [life, transaction, well, snapshot, ready].into_iter().flatten().min()
     }
 
     /// Notes that it runs.
