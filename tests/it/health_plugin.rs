@@ -125,10 +125,11 @@ fn a_service_that_was_stopped_is_not_missed_and_one_that_falls_silent_is() {
              grace_period = 0.0\nbuffer_time = 0.0\nstale_after = 1.0\n",
         )
         .start_with(&["--log-level", "debug"]);
-    host.wait_until_running("resting");
+    let written = ["health status written", "service=resting"];
+    let (line, _) = host.wait_for_log_from(0, &[&written[..], &["status=healthy"]].concat());
     host.wait_until_running("health");
     assert_eq!(host.project().json_lines(&["stop", "resting"]).0, 0);
-    host.wait_for_log(&["health status written", "service=resting", "status=unknown"]);
+    host.wait_for_log_from(line, &[&written[..], &["status=unknown"]].concat());
     // Written after the mark, so whoever finds this one stale finds the mark older still.
     let silent = host.project().path().join("logs/health/silent.json");
     fs::write(silent, r#"{"overall_status": "healthy"}"#).expect("a file");
