@@ -104,7 +104,7 @@ fn a_service_that_was_restarted_is_well_again_and_counts() {
     let mut commands = Publisher::bind();
     let sockets = publisher(free_port()) + &subscriber(commands.port(), &["fault"]);
     let toml = format!("fault = \"panic\"\nplace = \"handler\"\n{sockets}");
-    let directives = "[exphost]\nplugin = \"fixture-faults\"\nrestart_healthy_after = 0.05\n";
+    let directives = "[exphost]\nplugin = \"fixture-faults\"\nrestart_healthy_after = 1\n";
     let host = Project::new()
         .plugin("fixture-faults")
         .config("shaky", toml + directives)

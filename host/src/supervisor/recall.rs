@@ -32,6 +32,8 @@ pub(super) struct Recall {
     at: Option<Timestamp>,
     /// Whether the present instance was offered it, and has not said what it made of it.
     is_offered: bool,
+    /// Whether the last attempt to write it failed.
+    is_unwritten: bool,
     asking: Asking,
 }
 
@@ -51,7 +53,7 @@ impl Recall {
     pub(super) fn new(memory: Option<Memory>) -> Self {
         let at = memory.as_ref().map(|memory| memory.at);
         let last = memory.map(|memory| memory.state);
-        Self { is_offered: last.is_some(), last, at, asking: Asking::No }
+        Self { is_offered: last.is_some(), last, at, is_unwritten: false, asking: Asking::No }
     }
 
     pub(super) fn last(&self) -> Option<Arc<SavedState>> {
@@ -241,11 +243,13 @@ impl Supervised {
         self.recall.schedule(now, every);
     }
 
-    /// Says once that its state cannot be written, and once that it can again.
+    /// Says that its state cannot be written, and once that it can again.
     fn note_writing(&mut self, result: &std::io::Result<()>) {
+        let was_unwritten = std::mem::replace(&mut self.recall.is_unwritten, result.is_err());
         let (service, health) = (self.name(), self.hosted.health_record());
         match result {
-            Ok(()) => health.forget_check(CHECK),
+            Ok(()) if was_unwritten => health.forget_check(CHECK),
+            Ok(()) => {}
             Err(error) => {
                 let message = format!("its state cannot be written: {error}");
                 tracing::warn!(service, %error, "a state cannot be written; it will not outlive the host");
