@@ -97,14 +97,16 @@ fn a_python_reader_sees_what_status_says() {
 }
 
 #[test]
-fn a_service_that_was_restarted_is_well_again_and_counts() {
-    if !python::is_there_alone("a_service_that_was_restarted_is_well_again_and_counts") {
+fn a_service_that_was_restarted_counts_that_and_is_well_again_with_a_new_build() {
+    if !python::is_there_alone(
+        "a_service_that_was_restarted_counts_that_and_is_well_again_with_a_new_build",
+    ) {
         return;
     }
     let mut commands = Publisher::bind();
     let sockets = publisher(free_port()) + &subscriber(commands.port(), &["fault"]);
     let toml = format!("fault = \"panic\"\nplace = \"handler\"\n{sockets}");
-    let directives = "[exphost]\nplugin = \"fixture-faults\"\nrestart_healthy_after = 1\n";
+    let directives = "[exphost]\nplugin = \"fixture-faults\"\n";
     let host = Project::new()
         .plugin("fixture-faults")
         .config("shaky", toml + directives)
@@ -113,6 +115,8 @@ fn a_service_that_was_restarted_is_well_again_and_counts() {
     commands.wait_for_subscriptions(&["fault"]);
     commands.send("fault", &json!({}));
     let line = wait_for_file(&host, 0, "shaky", "fatal");
+    // It runs again, and is under suspicion for a minute; a new build is not.
+    assert_eq!(host.project().json_lines(&["reload", "shaky"]).0, 0);
     wait_for_file(&host, line, "shaky", "healthy");
     let seen = read(&host.project().path().join("logs/health"));
     assert_eq!(
