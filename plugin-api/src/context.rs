@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) room: Notify,
     pub(crate) tasks: Tasks,
     pub(crate) tick: Cell<Option<Duration>>,
+    /// What the host is told of beside the messages.
+    pub(crate) place: runtime::Place,
     /// The sockets whose messages wait in the host for now.
     pub(crate) held: RefCell<Vec<i32>>,
     /// Whose tasks and results come by which socket.
@@ -123,6 +125,7 @@ impl Context {
             room: Notify::new(),
             tasks: Tasks::default(),
             tick: Cell::new(None),
+            place: runtime::Place::default(),
             held: RefCell::default(),
             sources: RefCell::default(),
             work: Work::default(),

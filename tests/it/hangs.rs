@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
@@ -104,4 +104,109 @@ fn a_second_sigint_of_an_impatient_person_forces_the_exit() {
     }
     assert_eq!(stuck.host.wait_exit(DEADLINE), Some(1));
     assert!(asked_again.elapsed() < Duration::from_secs(5), "{:?}", asked_again.elapsed());
+}
+
+/// A host whose service `stuck` blocks its thread when `place` says so, until somebody writes to the
+/// pipe, with an impatient beat and what else `directives` say.
+fn blocked(place: &str, directives: &str) -> (Stuck, std::path::PathBuf) {
+    let commands = Publisher::bind();
+    let good_events = free_port();
+    let project = Project::new();
+    let pipe = project.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("there is mkfifo");
+    assert!(made.success());
+    let toml = format!(
+        "fault = \"block\"\nplace = \"{place}\"\nuntil = {pipe:?}\n{}{}[exphost]\n\
+         plugin = \"fixture-faults\"\nbeat_timeout = 1\n{directives}",
+        publisher(free_port()),
+        subscriber(commands.port(), &["fault"]),
+    );
+    let host = project
+        .plugin("fixture-faults")
+        .config("stuck", toml)
+        .service("good", "heartbeat", heartbeat(good_events, None))
+        .start();
+    (Stuck { host, commands, good_events }, pipe)
+}
+
+/// What `status` says of the service.
+fn status_of(host: &Host, service: &str) -> Value {
+    let (code, status) = host.project().json(&["status", service]);
+    assert_eq!(code, 0);
+    status["services"][0].clone()
+}
+
+#[test]
+fn a_service_that_blocks_its_thread_is_named_with_handler_and_topic_until_it_responds_again() {
+    let (mut stuck, pipe) = blocked("handler", "");
+    stuck.wait_until_it_hangs("handler");
+    let said = stuck.host.wait_for_log(&["ERROR", "stuck", "service does not respond"]);
+    assert!(said.contains("on_message") && said.contains("topic=fault"), "{said}");
+    let status = status_of(&stuck.host, "stuck");
+    let hang = &status["unresponsive"];
+    assert_eq!((&hang["phase"], &hang["cause"]), (&json!("run"), &json!("blocked")), "{hang}");
+    assert_eq!((&hang["handler"], &hang["topic"]), (&json!("on_message"), &json!("fault")));
+    assert_eq!((&status["state"], &status["health"]), (&json!("running"), &json!("error")));
+    let good = status_of(&stuck.host, "good");
+    assert_eq!((&good["state"], &good["unresponsive"]), (&json!("running"), &Value::Null));
+    // The others can be reloaded beside it.
+    let (code, _) = stuck.host.project().json_lines(&["reload", "good"]);
+    assert_eq!(code, 0);
+    let _end = std::fs::File::options().write(true).open(&pipe).expect("it waits at the other end");
+    stuck.host.wait_for_log(&["INFO", "stuck", "service responds again"]);
+    let status = status_of(&stuck.host, "stuck");
+    assert_eq!((&status["unresponsive"], &status["health"]), (&Value::Null, &json!("healthy")));
+    let log = stuck.host.log();
+    assert_eq!(log.matches("service does not respond").count(), 1, "it is told once");
+    assert_eq!(stuck.host.stop().0, Some(0));
+}
+
+#[test]
+fn where_a_service_hangs_is_told_in_every_phase() {
+    for (place, phase, handler) in [
+        ("new", "new", Value::Null),
+        ("start", "start", Value::Null),
+        ("run", "run", Value::Null),
+        ("task", "run", Value::Null),
+        ("handler", "run", json!("on_message")),
+    ] {
+        let (mut stuck, _) = blocked(place, "stop_timeout = 0.5\n");
+        stuck.wait_until_it_hangs(place);
+        stuck.host.wait_for_log(&["stuck", "service does not respond"]);
+        let hang = status_of(&stuck.host, "stuck")["unresponsive"].clone();
+        assert_eq!((&hang["phase"], &hang["handler"]), (&json!(phase), &handler), "in {place}");
+        stuck.host.signal(Signal::TERM);
+        assert_eq!(stuck.host.wait_exit(DEADLINE), Some(1), "hanging in {place}");
+    }
+}
+
+#[test]
+fn a_service_that_hangs_is_started_anew_where_its_configuration_says_so() {
+    for isolation in ["thread", "process"] {
+        let directives = format!("on_hang = \"restart\"\nisolation = \"{isolation}\"\n");
+        let (mut stuck, _) = blocked("handler", &directives);
+        stuck.wait_until_it_hangs("handler");
+        let (at, _) = stuck.host.wait_for_log_from(0, &["stuck", "service does not respond"]);
+        stuck.host.wait_for_log_from(at, &["stuck", "state RUNNING"]);
+        let status = status_of(&stuck.host, "stuck");
+        assert_eq!((&status["restarts"], &status["unresponsive"]), (&json!(1), &Value::Null));
+        let reason = status["restart"]["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains("it hung in on_message `fault`"), "{isolation}: {status}");
+        let (code, _) = stuck.host.stop();
+        assert_eq!(code, Some(0), "{isolation}");
+    }
+}
+
+#[test]
+fn a_handler_that_awaits_is_not_taken_for_one_that_hangs() {
+    let mut stuck = stuck("pending", "handler", 0.5);
+    // The beat timeout is five seconds; what is asked here is that beats go on meanwhile.
+    stuck.wait_until_it_hangs("handler");
+    let waited = Instant::now();
+    let mut good = Subscriber::connect(stuck.good_events, &["heartbeat"]);
+    while waited.elapsed() < Duration::from_secs(6) {
+        good.wait_for_topic("heartbeat");
+    }
+    assert_eq!(status_of(&stuck.host, "stuck")["unresponsive"], Value::Null);
+    stuck.host.stop();
 }

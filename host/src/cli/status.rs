@@ -158,6 +158,10 @@ fn notes(service: &ServiceStatus, zone: &TimeZone) -> Vec<String> {
     let name = plain(&service.name);
     let note = |style: Style, text: String| format!("{style}{name}:{style:#} {text}");
     let mut notes = Vec::new();
+    if let Some(hang) = &service.unresponsive {
+        let (since, what) = (moment(hang.since, zone), plain(&hang.in_words()));
+        notes.push(note(BAD, format!("does not respond since {since}: {what}")));
+    }
     if let Some(step) = &service.reloading {
         notes.push(note(ODD, format!("is being reloaded, at {}", plain(step))));
     }

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 use super::directives::{LONGEST_TIMEOUT, duration, timeout_schema};
 use crate::problem::Problem;
 
+/// A beat comes every half a second; what is less than two of them tells of nothing.
+const SHORTEST_BEAT_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// When a service is started again that has ended without being told to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
@@ -39,6 +42,15 @@ pub enum OnDependencyFailure {
     Stop,
 }
 
+/// What becomes of a service whose runtime does not turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnHang {
+    /// It is reported, and left to itself.
+    Report,
+    /// It is left behind or, with a process of its own, killed; then its policy decides.
+    Restart,
+}
+
 /// How a service is looked after.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Supervision {
@@ -63,6 +75,12 @@ pub struct Supervision {
     pub on_dependency_failure: OnDependencyFailure,
     /// How often its state is saved; `None` for never, also not when the host stops.
     pub snapshot_every: Option<Duration>,
+    /// How long its runtime may not turn before it is reported; `None` for as long as it likes.
+    pub beat_timeout: Option<Duration>,
+    /// How long a handler may go on, awaiting or not; `None` for as long as it likes.
+    pub handler_timeout: Option<Duration>,
+    /// What becomes of it when its runtime does not turn.
+    pub on_hang: OnHang,
 }
 
 impl Default for Supervision {
@@ -78,6 +96,9 @@ impl Default for Supervision {
             ready: Ready::Running,
             on_dependency_failure: OnDependencyFailure::Keep,
             snapshot_every: Some(Duration::from_secs(10)),
+            beat_timeout: Some(Duration::from_secs(5)),
+            handler_timeout: None,
+            on_hang: OnHang::Report,
         }
     }
 }
@@ -96,6 +117,9 @@ pub struct Given {
     ready: Option<Ready>,
     on_dependency_failure: Option<OnDependencyFailure>,
     snapshot_every: Option<Duration>,
+    beat_timeout: Option<Duration>,
+    handler_timeout: Option<Duration>,
+    on_hang: Option<OnHang>,
 }
 
 impl Given {
@@ -130,19 +154,34 @@ impl Given {
                 _ => None,
             },
             snapshot_every: seconds("snapshot_every"),
+            beat_timeout: seconds("beat_timeout"),
+            handler_timeout: seconds("handler_timeout"),
+            on_hang: match word("on_hang") {
+                Some("report") => Some(OnHang::Report),
+                Some("restart") => Some(OnHang::Restart),
+                _ => None,
+            },
         }
     }
 
     /// Keys that make no sense together, each with what is wrong with it.
     #[must_use]
     pub fn contradictions(&self) -> Vec<(&'static str, Problem)> {
-        let Some((delay, most)) = self.delay.zip(self.delay_max).filter(|(a, b)| a > b) else {
-            return Vec::new();
-        };
-        let (delay, most) = (delay.as_secs_f64(), most.as_secs_f64());
-        let message = format!("is {most}, less than `restart_delay`, which is {delay}");
-        let problem = Problem::error(message).hint("make it at least as long, or leave it out");
-        vec![("restart_delay_max", problem)]
+        let mut found = Vec::new();
+        if let Some((delay, most)) = self.delay.zip(self.delay_max).filter(|(a, b)| a > b) {
+            let (delay, most) = (delay.as_secs_f64(), most.as_secs_f64());
+            let message = format!("is {most}, less than `restart_delay`, which is {delay}");
+            let problem = Problem::error(message).hint("make it at least as long, or leave it out");
+            found.push(("restart_delay_max", problem));
+        }
+        let is_hasty = |it: &Duration| !it.is_zero() && *it < SHORTEST_BEAT_TIMEOUT;
+        if let Some(beat) = self.beat_timeout.filter(is_hasty) {
+            let message =
+                format!("is {}; services tell that they live twice a second", beat.as_secs_f64());
+            let problem = Problem::error(message).hint("write 1 or more, or 0 for no such limit");
+            found.push(("beat_timeout", problem));
+        }
+        found
     }
 }
 
@@ -176,6 +215,13 @@ impl Supervision {
                 defaults.snapshot_every,
                 usual.snapshot_every,
             ),
+            beat_timeout: often(service.beat_timeout, defaults.beat_timeout, usual.beat_timeout),
+            handler_timeout: often(
+                service.handler_timeout,
+                defaults.handler_timeout,
+                usual.handler_timeout,
+            ),
+            on_hang: service.on_hang.or(defaults.on_hang).unwrap_or(usual.on_hang),
         }
     }
 }
@@ -218,6 +264,15 @@ pub fn properties() -> Map<String, Value> {
             "snapshot_every",
             or_never("Seconds between two snapshots of the service's state; 0 for none"),
         ),
+        (
+            "beat_timeout",
+            or_never("Seconds, 1 at least, for which the service may block its thread; 0 for ever"),
+        ),
+        (
+            "handler_timeout",
+            or_never("Seconds a handler may take, awaiting or not; 0 for as long as it likes"),
+        ),
+        ("on_hang", json!({"enum": ["report", "restart"]})),
     ];
     keys.into_iter().map(|(key, schema)| (key.to_owned(), schema)).collect()
 }
@@ -253,8 +308,14 @@ mod tests {
         assert_eq!(contradictions.len(), 1);
         assert_eq!(contradictions[0].0, "restart_delay_max");
         assert!(contradictions[0].1.message.contains("is 2, less than"), "{contradictions:?}");
-        assert!(
-            given(json!({"restart_delay": 2, "restart_delay_max": 2})).contradictions().is_empty()
-        );
+        for good in [
+            json!({"restart_delay": 2, "restart_delay_max": 2}),
+            json!({"beat_timeout": 0}),
+            json!({"beat_timeout": 1}),
+        ] {
+            assert!(given(good.clone()).contradictions().is_empty(), "{good}");
+        }
+        let hasty = given(json!({"beat_timeout": 0.4})).contradictions();
+        assert_eq!(hasty.first().map(|it| it.0), Some("beat_timeout"));
     }
 }

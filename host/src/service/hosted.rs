@@ -3,6 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use plugin_api::SavedState;
@@ -16,6 +17,7 @@ use plugin_api::zmq::SocketSpec;
 use super::counters::{Counters, value};
 use super::handover::{Handover, StateFate};
 use super::health::{Check, Health, RecordedError};
+use super::liveness::Liveness;
 use super::mailbox::Mailbox;
 use super::notice::{Listener, Notice};
 use super::sockets::Sockets;
@@ -30,6 +32,7 @@ pub struct Hosted {
     name: String,
     states: StateManager,
     health: Health,
+    liveness: Liveness,
     counters: Counters,
     mailbox: Arc<Mailbox>,
     bus: BusHandle,
@@ -48,6 +51,7 @@ impl Hosted {
             name,
             states: StateManager::new(Timestamp::now),
             health: Health::default(),
+            liveness: Liveness::default(),
             counters: Counters::default(),
             mailbox,
             sockets: Sockets::new(bus.clone()),
@@ -76,6 +80,12 @@ impl Hosted {
         &self.health
     }
 
+    /// Whether its runtime turns.
+    #[must_use]
+    pub fn liveness(&self) -> &Liveness {
+        &self.liveness
+    }
+
     /// What goes from one instance to the next.
     #[must_use]
     pub fn handover(&self) -> &Handover {
@@ -93,6 +103,7 @@ impl Hosted {
     pub fn renew(&self, state: Option<Arc<SavedState>>) {
         let _scope = logging::service_scope(&self.name);
         self.mailbox.clear_control();
+        self.mailbox.hand_is_empty();
         self.sockets.hand_over();
         self.handover.offer(state);
         self.health.begin_instance();
@@ -236,7 +247,15 @@ impl ServiceHost for Hosted {
         (self.listener)(&self.name, Notice::Ready);
     }
 
-    fn beat(&self, _place: &str) {}
+    fn beat(&self, place: &str) {
+        if !place.is_empty() {
+            // Whatever else begins, no handler of a message is under way.
+            self.mailbox.hand_is_empty();
+        }
+        if self.liveness.beat(place, self.mailbox.number_in_hand(), Instant::now()) {
+            (self.listener)(&self.name, Notice::Pulse);
+        }
+    }
 
     fn open_socket(&self, spec: SocketSpec) -> Result<SocketId, String> {
         let opened = self.sockets.open(&self.name, spec, Arc::clone(&self.mailbox));

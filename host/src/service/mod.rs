@@ -5,6 +5,7 @@ pub mod counters;
 pub mod handover;
 pub mod health;
 pub mod hosted;
+pub mod liveness;
 pub mod mailbox;
 pub mod notice;
 pub mod sockets;

@@ -14,6 +14,8 @@ pub enum Notice {
     /// The instance has dealt with the state that waited for it. Comes before it is STARTING; there
     /// is none when no state waited, and when the state was refused, which ends the instance.
     StateDealtWith(StateFate),
+    /// It beats again after a silence, or a handler of it has become slow, or no longer is.
+    Pulse,
     /// The instance has given its state: as a snapshot, or for the next one.
     StateKept,
     /// The service has looked at the configuration that was offered to it.

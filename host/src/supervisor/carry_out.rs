@@ -152,7 +152,11 @@ impl Supervisor {
     }
 
     fn status(&self) -> Status {
-        let status = |it| Supervised::status(it, self.waits_for(it));
+        let stopped = self.around.stopped.stopped();
+        let status = |it: &Supervised| {
+            let stopped_at = stopped.get(&it.name).copied();
+            ServiceStatus { stopped_at, ..Supervised::status(it, self.waits_for(it)) }
+        };
         let mut services: Vec<_> = self.services.iter().map(status).collect();
         services.sort_by(|a, b| a.name.cmp(&b.name));
         Status {
@@ -288,6 +292,9 @@ impl Supervised {
             },
             ready: matches!(self.life, Life::Running(_)) && self.is_of_use(),
             state_saved_at: self.recall.at(),
+            unresponsive: self.unresponsive.clone(),
+            depends_on: self.build.terms().depends_on.clone(),
+            stopped_at: None,
             messages_sent: counted.messages_sent,
             messages_received: counted.messages_received,
             dropped: counted.dropped,

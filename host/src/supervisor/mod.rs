@@ -8,6 +8,7 @@ mod instance;
 pub mod orders;
 pub mod plan;
 pub mod policy;
+mod pulse;
 mod recall;
 mod reload;
 mod restart;
@@ -251,6 +252,9 @@ impl Supervisor {
                 self.service(&service, |supervised| supervised.is_ready = true);
                 self.start_what_can();
             }
+            Event::Notice(service, Notice::Pulse) => {
+                self.look_at_pulse(&service, Instant::now());
+            }
             Event::Notice(service, Notice::StateKept) => self.on_state_kept(&service),
             Event::Notice(service, Notice::Config(answer)) => {
                 self.on_config_answer(&service, answer);
@@ -346,6 +350,10 @@ impl Supervisor {
             if supervised.deadline().is_none_or(|deadline| deadline > now) {
                 continue;
             }
+            if supervised.pulse_due().is_some_and(|due| due <= now) {
+                self.look_at_pulse(&service, now);
+            }
+            let Some(supervised) = self.find(&service) else { continue };
             let _scope = logging::service_scope(&service);
             let state = supervised.state();
             match supervised.life {
@@ -360,8 +368,9 @@ impl Supervisor {
                 }
                 Life::Stopping(_, deadline) if deadline <= now => {
                     let seconds = supervised.build.terms().stop_timeout.as_secs_f64();
+                    let place = supervised.hangs_in();
                     if supervised.kill(now, || {
-                        format!("killed: it did not stop within {seconds} s, in {state}")
+                        format!("killed: it did not stop within {seconds} s, in {place}")
                     }) {
                         tracing::error!(service, %state, seconds, "service hangs: it did not stop in time; its process is killed");
                         continue;
@@ -372,7 +381,7 @@ impl Supervisor {
                     );
                     supervised.leave_behind();
                     supervised.why =
-                        Some(format!("it hangs in {state}; its thread was left behind"));
+                        Some(format!("it hangs in {place}; its thread was left behind"));
                     self.look_at_refused_state(&service);
                     if !self.goes_on_after_hang(&service, state) {
                         self.after_instance(&service);
@@ -422,7 +431,7 @@ impl Supervisor {
                 supervised.life = Life::Resting;
                 return;
             }
-            let present = &supervised.build.present;
+            let present = supervised.build.present.clone();
             let request = RunRequest {
                 service: supervised.name.clone(),
                 project,
@@ -432,6 +441,7 @@ impl Supervisor {
             supervised.instance += 1;
             supervised.is_ready = false;
             supervised.after_stop = AfterStop::Judge;
+            supervised.begin_pulse(Instant::now());
             supervised.errors_before = supervised.hosted.health_record().counts().0;
             let (name, instance) = (supervised.name.clone(), supervised.instance);
             let ended = move |outcome| {
@@ -441,7 +451,7 @@ impl Supervisor {
             let host: Arc<dyn ServiceHost> = Arc::<Hosted>::clone(&supervised.hosted);
             let now = Instant::now();
             let until = now + present.terms.start_timeout;
-            supervised.life = match Instance::spawn(present, host, request, ended) {
+            supervised.life = match Instance::spawn(&present, host, request, ended) {
                 Ok(instance) => {
                     supervised.began = Some(now);
                     Life::Starting(instance, until)

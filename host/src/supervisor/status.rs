@@ -59,6 +59,15 @@ pub struct ServiceStatus {
     /// When it last told of the state that the next instance goes on with; null when it has not.
     #[serde(default)]
     pub state_saved_at: Option<Timestamp>,
+    /// Where it hangs; null when it responds.
+    #[serde(default)]
+    pub unresponsive: Option<Unresponsive>,
+    /// The services that must run before it.
+    #[serde(default)]
+    pub depends_on: Vec<String>,
+    /// When the operator stopped it; null when nobody did, or it was started since.
+    #[serde(default)]
+    pub stopped_at: Option<Timestamp>,
     /// Messages handed to the bus.
     pub messages_sent: u64,
     /// Messages that arrived for it.
@@ -91,6 +100,45 @@ pub struct Whereabouts {
     pub pid: Option<u32>,
     /// The thread of its present instance, as the kernel numbers it; null for one in a process.
     pub thread: Option<u32>,
+}
+
+/// A service that does not respond.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unresponsive {
+    /// Since when: its last sign of life, or the beginning of a handler that is too slow.
+    pub since: Timestamp,
+    /// What it is in the midst of: `new`, `start`, `run` or `stop`.
+    pub phase: String,
+    /// The author's function, as far as that is known: `on_message`, `on_tick`. Null in `run` means
+    /// `run` itself or one of its tasks.
+    pub handler: Option<String>,
+    /// The topic of the message that the handler has.
+    pub topic: Option<String>,
+    /// `blocked`: its runtime does not turn; `slow`: it does, and a handler takes too long.
+    pub cause: String,
+}
+
+impl Unresponsive {
+    /// ``on_message `command` ``, `on_tick`, `start`.
+    #[must_use]
+    pub fn whereabouts(&self) -> String {
+        match (&self.handler, &self.topic) {
+            (Some(handler), Some(topic)) => format!("{handler} `{topic}`"),
+            (Some(handler), None) => handler.clone(),
+            (None, _) if self.phase == "run" => "run or one of its tasks".to_owned(),
+            (None, _) => self.phase.clone(),
+        }
+    }
+
+    /// What is the matter, without the time.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let place = self.whereabouts();
+        match self.cause.as_str() {
+            "slow" => format!("{place} takes longer than `handler_timeout`"),
+            _ => format!("its thread is blocked in {place}"),
+        }
+    }
 }
 
 /// A host of an older version knows no services that are not ready.

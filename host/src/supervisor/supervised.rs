@@ -13,7 +13,7 @@ use super::orders::Listener;
 use super::plan::{Node, Progress};
 use super::policy::Record;
 use super::recall::Recall;
-use super::status::{Kept, Pending};
+use super::status::{Kept, Pending, Unresponsive};
 use super::transaction::{Transaction, Wish};
 use crate::config::supervision::Ready;
 use crate::keep::Memory;
@@ -134,6 +134,8 @@ pub(super) struct Supervised {
     pub(super) errors_before: u64,
     /// Why its last instance failed, until it runs well.
     pub(super) why: Option<String>,
+    /// Where it hangs.
+    pub(super) unresponsive: Option<Unresponsive>,
     /// Its ends and restarts.
     pub(super) record: Record,
     /// The state it told of last.
@@ -181,6 +183,7 @@ impl Supervised {
             blocked_by: None,
             errors_before: 0,
             why: None,
+            unresponsive: None,
             record: Record::new(launch.rests),
             recall,
             transaction: None,
@@ -233,7 +236,8 @@ impl Supervised {
         let well = runs.then(|| self.record.well_at(&self.build.terms().supervision)).flatten();
         let snapshot = self.recall.due().filter(|_| runs);
         let ready = self.ready_by.filter(|_| runs);
-        [life, transaction, well, snapshot, ready].into_iter().flatten().min()
+        let pulse = self.pulse_due();
+        [life, transaction, well, snapshot, ready, pulse].into_iter().flatten().min()
     }
 
     /// Notes that it runs.
@@ -317,6 +321,7 @@ impl Supervised {
         self.instance += 1;
         self.left_behind += 1;
         self.began = None;
+        self.forget_silence();
     }
 
     /// Joins its thread, which has ended.
@@ -328,6 +333,7 @@ impl Supervised {
             instance.join();
         }
         self.began = None;
+        self.forget_silence();
     }
 
     pub(super) fn has_thread(&self) -> bool {

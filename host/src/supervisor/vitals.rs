@@ -77,7 +77,8 @@ impl Supervised {
         let word = self.state_word();
         match word.as_str() {
             "running" => Stage::Running,
-            "stopped" => Stage::Stopped,
+            // STOPPED is said before its thread has ended, which decides what becomes of it.
+            "stopped" if !self.has_thread() => Stage::Stopped,
             "failed" if self.hangs() => Stage::Failed("it hangs".to_owned()),
             "failed" => Stage::Failed(self.last_words().unwrap_or_else(|| "no reason".to_owned())),
             _ => Stage::Underway,
@@ -94,9 +95,8 @@ impl Supervised {
         match self.life {
             // Nothing but an order will start it.
             Life::Waiting => self.blocked_by.is_none(),
-            Life::Pausing { .. } | Life::Starting(..) | Life::Running(_) | Life::Stopping(..) => {
-                true
-            }
+            Life::Pausing { .. } | Life::Starting(..) | Life::Stopping(..) => true,
+            Life::Running(_) => !self.is_blocked_in_a_call(),
             Life::Resting => !self.hangs(),
             Life::Ended(_) | Life::Hung | Life::NotStarted => self.transaction.is_some(),
         }

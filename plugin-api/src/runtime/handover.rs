@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::config::{in_words, read_config};
 use super::guard::guarded;
 use super::lifecycle::{bounded, succeeded};
+use super::pulse::within;
 use crate::abi::{ConfigOutcome, Restored};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +19,8 @@ pub(super) async fn restore<S: Service>(ctx: &Context, service: &mut S) -> bool 
     let host = ctx.shared().host;
     let Some(state) = host.take_state() else { return true };
     let (version, bytes) = (state.version, state.bytes.len());
-    match bounded(ctx, PLACE, guarded(service.restore_state(ctx, state))).await {
+    let restored = within(ctx, PLACE, guarded(service.restore_state(ctx, state)));
+    match bounded(ctx, PLACE, restored).await {
         Err(error) if error.kind() == ErrorKind::StartFresh => {
             tracing::warn!(
                 version, bytes, reason = %error,
@@ -39,7 +41,8 @@ pub(super) async fn restore<S: Service>(ctx: &Context, service: &mut S) -> bool 
 
 /// Has the service hand its state over. What fails is recorded, and nothing is handed over.
 pub(super) async fn save<S: Service>(ctx: &Context, service: &mut S, limit: Duration) {
-    let saved = tokio::time::timeout(limit, guarded(service.save_state(ctx))).await;
+    let saved = within(ctx, "save_state", guarded(service.save_state(ctx)));
+    let saved = tokio::time::timeout(limit, saved).await;
     let saved = saved.unwrap_or_else(|_| {
         let limit = limit.as_secs_f64();
         Err(Error::new(format!("save_state() did not end within {limit:.1} s")))
@@ -89,7 +92,7 @@ pub(super) async fn reconfigure<S: Service>(ctx: &Context, service: &mut S) -> R
             read_config::<S>(&json).map_err(|problems| Error::invalid(in_words(&problems)))?;
         service.on_config(ctx, given.config).await
     });
-    match answer.await {
+    match within(ctx, "on_config", answer).await {
         Ok(ConfigChange::Applied) => host.answer_config(ConfigOutcome::Applied, ""),
         Ok(ConfigChange::Restart) => host.answer_config(ConfigOutcome::RestartWanted, ""),
         Err(error) => {

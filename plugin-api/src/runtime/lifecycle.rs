@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use super::guard::guarded;
-use super::{handover, inbox};
+use super::{handover, inbox, pulse};
 use crate::abi::{RunOutcome, Step};
 use crate::context::{Context, StopReason};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,10 +27,12 @@ pub(crate) async fn live<S: Service>(ctx: Context, config: S::Config) {
             }
         }
     });
+    let pulse = tokio::task::spawn_local(pulse::beat(ctx.clone()));
     if let Err(illegal) = phases::<S>(&ctx, config).await {
         ctx.record(&Error::fatal(illegal.to_string()), "lifecycle");
         ctx.worsen(RunOutcome::Failed);
     }
+    pulse.abort();
     inbox.abort();
 }
 

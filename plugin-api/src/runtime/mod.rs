@@ -6,6 +6,7 @@ mod guard;
 mod handover;
 mod inbox;
 mod lifecycle;
+mod pulse;
 mod running;
 mod serve;
 mod tasks;
@@ -23,6 +24,7 @@ use crate::service::Service;
 
 pub(crate) use config::{Given, read_config};
 pub(crate) use guard::panic_message;
+pub(crate) use pulse::Place;
 pub(crate) use serve::serve;
 pub(crate) use tasks::Tasks;
 pub(crate) use work::{Unfinished, Work};

@@ -7,6 +7,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::dispatch::{dispatch, outcome};
 use super::guard::guarded;
 use super::handover::{reconfigure, snapshot};
+use super::pulse::within;
 use super::watch::{look, time_to_look};
 use crate::context::Context;
 use crate::error::Result;
@@ -36,7 +37,10 @@ pub(crate) async fn serve<S: Service>(ctx: &Context, service: &mut S) -> Result<
         tokio::select! {
             biased;
             () = &mut stopping => return Ok(()),
-            () = ticker.tick() => outcome(ctx, "on_tick", guarded(service.on_tick(ctx)).await)?,
+            () = ticker.tick() => {
+                let ticked = within(ctx, "on_tick", guarded(service.on_tick(ctx))).await;
+                outcome(ctx, "on_tick", ticked)?;
+            }
             () = time_to_look(ctx) => look(ctx, service).await?,
             () = tokio::task::yield_now(), if more => {}
             () = shared.arrivals.notified(), if !more => {}

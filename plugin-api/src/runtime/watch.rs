@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::dispatch::outcome;
 use super::guard::guarded;
+use super::pulse::within;
 use crate::context::{Context, Source};
 use crate::error::Result;
 use crate::service::Service;
@@ -30,7 +31,8 @@ pub(super) async fn look<S: Service>(ctx: &Context, service: &mut S) -> Result<(
         if link.deadline().is_some_and(|due| due <= now) {
             link.report_late(ctx);
             let outstanding = link.outstanding();
-            let told = guarded(service.on_worker_timeout(ctx, &link.name, outstanding)).await;
+            let told = guarded(service.on_worker_timeout(ctx, &link.name, outstanding));
+            let told = within(ctx, "on_worker_timeout", told).await;
             outcome(ctx, "on_worker_timeout", told)?;
         }
     }

@@ -25,6 +25,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use self::lane::Lane;
 use crate::message::{Envelope, SocketId};
+use crate::service::liveness::InHand;
 
 /// How much a lane holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,29 @@ struct State {
     high_mark: usize,
     accepted: u64,
     dropped: u64,
+    in_hand: Taken,
+}
+
+/// What was taken last. It is written for every message, so it takes no clock and no memory of its own.
+#[derive(Default)]
+struct Taken {
+    number: u64,
+    /// `None` when nothing was left to take after it.
+    kind: Option<EnvelopeKind>,
+    topic: Vec<u8>,
+}
+
+/// Longer topics are told by their beginning.
+const TOPIC_TOLD: usize = 120;
+
+impl Taken {
+    fn note(&mut self, envelope: &Envelope) {
+        self.number += 1;
+        self.kind = Some(envelope.kind);
+        self.topic.clear();
+        let topic = &envelope.bytes[..envelope.topic_len.min(TOPIC_TOLD)];
+        self.topic.extend_from_slice(topic);
+    }
 }
 
 impl State {
@@ -119,6 +143,7 @@ impl State {
             self.lanes.swap_remove(at);
         }
         self.depth -= 1;
+        self.in_hand.note(&envelope);
         Some((envelope, notice))
     }
 }
@@ -269,6 +294,7 @@ impl Mailbox {
                 self.reset();
             }
             state.armed = true;
+            state.in_hand.kind = None;
             return None;
         };
         drop(state);
@@ -276,6 +302,27 @@ impl Mailbox {
             notice();
         }
         Some(envelope)
+    }
+
+    /// What was taken last, as long as nobody has come for more: what the reader has in hand.
+    #[must_use]
+    pub fn in_hand(&self) -> Option<InHand> {
+        let state = self.lock();
+        let Taken { number, kind, topic } = &state.in_hand;
+        let topic = String::from_utf8_lossy(topic);
+        kind.map(|kind| InHand { number: *number, kind, topic: topic.into_owned() })
+    }
+
+    /// The number of what the reader has in hand.
+    #[must_use]
+    pub fn number_in_hand(&self) -> Option<u64> {
+        let state = self.lock();
+        state.in_hand.kind.map(|_| state.in_hand.number)
+    }
+
+    /// The reader is done with what it took last.
+    pub fn hand_is_empty(&self) {
+        self.lock().in_hand.kind = None;
     }
 
     /// How many messages and bytes of a socket still fit. When its lane is full the answer is
