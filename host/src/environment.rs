@@ -10,6 +10,11 @@ pub trait Env: Send + Sync {
     /// All variables, by name.
     fn all(&self) -> BTreeMap<String, String>;
 
+    /// What people are told of where a variable is set: its name, and the file when one sets it.
+    fn told(&self, name: &str) -> String {
+        name.to_owned()
+    }
+
     /// The value of a variable; `None` when it is unset or empty.
     fn get_non_empty(&self, name: &str) -> Option<String> {
         self.get(name).filter(|value| !value.is_empty())

@@ -32,6 +32,9 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Whether its line has something in it that nobody is to be shown.
+    #[serde(skip)]
+    pub is_secret: bool,
 }
 
 impl Problem {
@@ -46,6 +49,7 @@ impl Problem {
             key: None,
             message: message.into(),
             hint: None,
+            is_secret: false,
         }
     }
 
@@ -119,17 +123,68 @@ impl Problem {
     }
 }
 
-/// `file:line:column: error: key: message`, as compilers write it, and the hint on a line below.
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Problem {
+    /// As it is displayed, with the line that it is about. `source` is the text of its file.
+    #[must_use]
+    pub fn with_line(&self, source: &str) -> String {
+        let Some(excerpt) = self.excerpt(source) else { return self.to_string() };
+        format!("{}\n{excerpt}{}", self.headline(), self.hint_below())
+    }
+
+    /// The line, and a mark below the place.
+    fn excerpt(&self, source: &str) -> Option<String> {
+        // What is longer is no line that a person wrote.
+        const LONGEST: usize = 160;
+        let (line, column) = (self.line?, self.column?);
+        let text = source.lines().nth(line.checked_sub(1)?)?.trim_end();
+        let fits = !self.is_secret && text.chars().count() <= LONGEST && !text.trim().is_empty();
+        if !fits {
+            return None;
+        }
+        // Tabs stay tabs, so that the mark is below its place whatever their width.
+        let plain = |c: char| if c == '\t' { '\t' } else { ' ' };
+        let before = text.chars().chain(std::iter::repeat(' ')).take(column.saturating_sub(1));
+        let before: String = before.map(plain).collect();
+        let shown: String = text
+            .chars()
+            .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
+            .collect();
+        let (number, gutter) = (line.to_string(), " ".repeat(line.to_string().len()));
+        Some(format!("  {number} | {shown}\n  {gutter} | {before}^"))
+    }
+
+    fn headline(&self) -> String {
         let word = match self.severity {
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        write!(f, "{}{word}: {}", self.location(), self.statement())?;
-        match &self.hint {
-            Some(hint) => write!(f, "\n  hint: {hint}"),
-            None => Ok(()),
-        }
+        format!("{}{word}: {}", self.location(), self.statement())
+    }
+
+    fn hint_below(&self) -> String {
+        self.hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default()
+    }
+}
+
+/// `file:line:column: error: key: message`, as compilers write it, and the hint on a line below.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.headline(), self.hint_below())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_shown_with_a_mark_below_its_place() {
+        let problem = Problem::error("must be more").in_file("a.toml").at(2, 6).key("ü").hint("x");
+        let shown = "a.toml:2:6: error: ü: must be more\n  2 | ü =\t 0\n    |    \t ^\n  hint: x";
+        assert_eq!(problem.with_line("a = 1\nü =\t 0\n"), shown);
+        let without = "a.toml:2:6: error: ü: must be more\n  hint: x";
+        assert_eq!(problem.with_line("only one line"), without);
+        let secret = Problem { is_secret: true, ..problem };
+        assert_eq!(secret.with_line("a = 1\nü =\t 0\n"), without);
     }
 }

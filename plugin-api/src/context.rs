@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use crate::abi::{Host, RunOutcome, Severity, Step};
+use crate::argument::Arguments;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::{self, Tasks, Work};
 use crate::service::Service;
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) host: Host,
     service: String,
     project: String,
+    arguments: Arguments,
     born: Instant,
     pub(crate) states: StateLog,
     stop: watch::Sender<bool>,
@@ -105,11 +107,12 @@ impl StopReason {
 }
 
 impl Context {
-    pub(crate) fn new(host: Host, request: runtime::Request) -> Self {
+    pub(crate) fn new(host: Host, request: runtime::Request, arguments: Arguments) -> Self {
         Self(Rc::new(Shared {
             host,
             service: request.service,
             project: request.project,
+            arguments,
             born: Instant::now(),
             states: StateLog::new(Timestamp::now()),
             stop: watch::Sender::new(false),
@@ -147,6 +150,12 @@ impl Context {
     #[must_use]
     pub fn project(&self) -> &str {
         &self.0.project
+    }
+
+    /// What the command line says for the arguments that the service declares.
+    #[must_use]
+    pub fn arguments(&self) -> &Arguments {
+        &self.0.arguments
     }
 
     /// How long ago this instance was constructed.

@@ -48,6 +48,8 @@
 //!   that the services of an installation share.
 //! * [`zmq`]: sockets, their configuration and handles. [`Worker`](zmq::Worker) and
 //!   [`Controller`](zmq::Controller): tasks, results, and a plugin of each.
+//! * [`Secret`]: a text of the configuration that nobody is shown. [`Argument`]: what the command line
+//!   takes for a service besides its configuration.
 //! * [`Error`]: kinds of failure, and what becomes of the service. [`state`]: its life.
 //! * `tracing` and `log` macros, and panics, end up in the host's log under the service's name.
 //! * [`abi`]: the frozen boundary; authors need nothing of it.
@@ -55,6 +57,7 @@
 extern crate self as plugin_api;
 
 pub mod abi;
+pub mod argument;
 pub mod constants;
 pub mod context;
 pub mod error;
@@ -68,16 +71,19 @@ pub mod message;
 pub mod prelude;
 mod runtime;
 pub mod schemas;
+pub mod secret;
 pub mod service;
 pub mod state;
 pub mod stats;
 pub mod zmq;
 
+pub use argument::Argument;
 pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
 pub use handlers::Handlers;
 pub use handover::{ConfigChange, SavedState};
 pub use message::Message;
+pub use secret::Secret;
 pub use service::Service;
 pub use zmq::Task;
 

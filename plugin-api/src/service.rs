@@ -4,10 +4,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::argument::Argument;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::handlers::Handlers;
 use crate::handover::{ConfigChange, SavedState};
+use crate::manifest::ConfigProblems;
 use crate::message::Message;
 use crate::zmq::Task;
 
@@ -47,6 +49,36 @@ pub trait Service: Sized + 'static {
 
     /// Constructs the service. Take resources in [`start`](Self::start), not here.
     async fn new(config: Self::Config, ctx: &Context) -> Result<Self>;
+
+    /// What the configuration's type and its schema cannot say: which values go together. Add every
+    /// problem, not the first alone; each is shown where its value was written. Called before
+    /// [`new`](Self::new), by `exphost check` and for every new configuration, in a child process of
+    /// the host too, so look at nothing but the configuration.
+    ///
+    /// ```
+    /// # use plugin_api::prelude::*;
+    /// # config! { struct Window { low: i64 = 0, high: i64 = 10, } }
+    /// # struct Watcher;
+    /// # impl Service for Watcher {
+    /// #     type Config = Window;
+    /// #     async fn new(_: Window, _: &Context) -> Result<Self> { Ok(Self) }
+    /// fn validate(config: &Window, problems: &mut ConfigProblems) {
+    ///     if config.low >= config.high {
+    ///         problems.add("low", format!("must be less than high, which is {}", config.high));
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    fn validate(config: &Self::Config, problems: &mut ConfigProblems) {
+        let _ = (config, problems);
+    }
+
+    /// The arguments that `exphost run SERVICE` takes for this service, besides a flag for each field of
+    /// its configuration. [`Context::arguments`] has their values.
+    #[must_use]
+    fn arguments() -> Vec<Argument> {
+        Vec::new()
+    }
 
     /// Goes on where the instance before this one stopped: `state` is what its
     /// [`save_state`](Self::save_state) returned. Called before [`start`](Self::start), and only when

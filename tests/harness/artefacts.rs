@@ -25,6 +25,7 @@ const FIXTURES: &[&str] = &[
     "fixture-minimal",
     "fixture-probe-crash",
     "fixture-relay",
+    "fixture-studio",
     "fixture-worker",
 ];
 

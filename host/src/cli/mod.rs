@@ -1,13 +1,16 @@
 //! The command line: one file per command.
 
 mod check;
+mod config;
 mod dev;
+mod flags;
 mod inspect;
 mod list;
 mod output;
 mod reload;
 mod reports;
 mod run;
+mod run_alone;
 mod running;
 mod service_order;
 mod status;
@@ -17,8 +20,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::Override;
 use crate::environment::Process;
 use crate::prepare::Wishes;
+use crate::project::Alone;
 
 pub use self::output::complain;
 
@@ -68,7 +73,7 @@ pub struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 struct Common {
     /// Project to run, with a variant if wanted: `experimance/quiet` [default: $PROJECT_ENV, else
     /// the content of projects/.project, else experimance]
@@ -90,6 +95,11 @@ struct Common {
     /// Sets a value of a service's configuration, over file and environment
     #[arg(long = "set", global = true, value_name = "SERVICE.KEY=VALUE")]
     sets: Vec<String>,
+    /// The service of `run SERVICE`, and what its flags say.
+    #[arg(skip)]
+    alone: Option<Alone>,
+    #[arg(skip)]
+    flags: Vec<Override>,
 }
 
 impl Common {
@@ -101,19 +111,30 @@ impl Common {
             state: self.state.as_deref(),
             log_level: self.log_level.as_deref(),
             sets: &self.sets,
+            alone: self.alone.as_ref(),
+            flags: &self.flags,
         }
     }
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the project's services until told to stop (the default)
-    Run,
+    /// Run the project's services until told to stop (the default), or one of them
+    Run {
+        /// Run this service alone; `exphost run SERVICE --help` shows the flags of its configuration
+        #[arg(value_name = "SERVICE")]
+        service: Option<String>,
+    },
     /// Look for everything that `run` would refuse, and bind nothing
     Check {
         /// Print one JSON document
         #[arg(long)]
         json: bool,
+    },
+    /// Show what services can be told, what they are told, and by whom
+    Config {
+        #[command(subcommand)]
+        command: config::ConfigCommand,
     },
     /// List the plugin files
     List {
@@ -175,18 +196,19 @@ enum Command {
 /// Parses the command line and runs its command.
 #[must_use]
 pub fn main(process: &Process<'static>) -> Exit {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(request) = run_alone::Request::find(&words) {
+        return run_alone::run_alone(&request, process);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version come this way too; clap prints each where it belongs. A closed
-            // pipe is no reason for another exit code.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
-        }
+        Err(error) => return told_by_clap(&error),
     };
     let common = &arguments.common;
-    match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => run::run(common, process),
+    match arguments.command.unwrap_or(Command::Run { service: None }) {
+        // One with a service has been taken above.
+        Command::Run { service: _ } => run::run(common, process),
+        Command::Config { command } => config::config(common, process, &command),
         Command::Check { json } => check::check(common, process, json),
         Command::List { json } => list::list(common, process, json),
         Command::Dev(arguments) => dev::dev(common, process, &arguments),
@@ -200,4 +222,11 @@ pub fn main(process: &Process<'static>) -> Exit {
         Command::Start { service, json } => service_order::start(common, process, service, json),
         Command::Stop { service, json } => service_order::stop(common, process, service, json),
     }
+}
+
+/// Help and version come as errors too; clap prints each where it belongs. A closed pipe is no reason
+/// for another exit code.
+fn told_by_clap(error: &clap::Error) -> Exit {
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage } else { Exit::Done }
 }

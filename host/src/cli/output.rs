@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
+use super::Exit;
 use crate::problem::Problem;
 
 /// Prints a line of a result. A reader that has gone away is not an error of ours.
@@ -36,12 +37,28 @@ pub(super) fn problem(problem: &Problem) -> String {
     } else {
         anstyle::AnsiColor::Yellow.on_default().bold()
     };
-    let text = problem.to_string();
+    let source = problem.file.as_ref().filter(|_| problem.line.is_some());
+    // A file that is gone by now has no line to show.
+    let source = source.and_then(|file| std::fs::read_to_string(file).ok());
+    let text = source.map_or_else(|| problem.to_string(), |source| problem.with_line(&source));
     let word = if problem.is_error() { "error: " } else { "warning: " };
     match text.split_once(word) {
         Some((before, after)) => format!("{before}{style}{word}{style:#}{after}"),
         None => text,
     }
+}
+
+/// Problems for people, beside the result.
+pub(super) fn all_problems(problems: &[Problem]) {
+    for problem in problems {
+        note(&self::problem(problem));
+    }
+}
+
+/// Says why nothing can be done.
+pub(super) fn refuse(problems: &[Problem]) -> Exit {
+    all_problems(problems);
+    Exit::BadConfig
 }
 
 /// `1 error`, `2 errors`.

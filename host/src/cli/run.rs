@@ -88,6 +88,10 @@ fn announce(prepared: &Prepared, process: &Process<'_>) {
         tracing::warn!("{}", problem.one_line());
     }
     for service in &prepared.services {
+        if !service.ignored_env.is_empty() {
+            let variables = service.ignored_env.join(", ");
+            tracing::debug!(service = service.name, variables, "variables match none of its keys");
+        }
         tracing::info!(
             service = service.name,
             plugin = service.staged.identity().name,

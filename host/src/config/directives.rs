@@ -141,6 +141,11 @@ pub(crate) fn timeout_schema(description: &str) -> Value {
     })
 }
 
+/// The schema of the table, as editors are given it.
+pub(crate) fn table_schema() -> Value {
+    schema()["properties"][HOST_TABLE].clone()
+}
+
 fn schema() -> Value {
     let own = json!({
         "plugin": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$",

@@ -173,9 +173,8 @@ fn two_binds(socket: &Socket<'_>, earlier: &Socket<'_>) -> Problem {
     let place = match (&other.file, &other.position) {
         (Some(file), Some(at)) => format!("{}:{}:{}", file.display(), at.line, at.column),
         _ => match earlier.origins.nearest(&earlier.path) {
-            Origin::Env { name } => format!("from {name}"),
-            Origin::Set { argument } => format!("from --set {argument}"),
-            _ => "by default".to_owned(),
+            Origin::Default => "by default".to_owned(),
+            source => format!("from {source}"),
         },
     };
     let same = if other.endpoint == this.endpoint {

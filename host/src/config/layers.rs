@@ -23,7 +23,7 @@ pub const HOST_VARIABLES: [&str; 4] = [
     "EXPERIMANCE_LOG_CONSOLE",
 ];
 
-/// A `--set service.key=value` of the command line.
+/// A value of the command line: `--set service.key=value`, or a flag of `exphost run SERVICE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
     /// The service.
@@ -32,6 +32,8 @@ pub struct Override {
     pub path: KeyPath,
     /// The value, as text.
     pub text: String,
+    /// The flag that says so, with its dashes; `None` for `--set`.
+    pub flag: Option<String>,
 }
 
 impl Override {
@@ -46,7 +48,7 @@ impl Override {
         });
         match parts {
             Some((service, path, text)) if !service.is_empty() => {
-                Ok(Self { service: service.to_owned(), path, text: text.to_owned() })
+                Ok(Self { service: service.to_owned(), path, text: text.to_owned(), flag: None })
             }
             _ => {
                 let argument = argument.escape_debug();
@@ -61,6 +63,13 @@ impl Override {
     #[must_use]
     pub fn argument(&self) -> String {
         format!("{}.{}", self.service, self.path)
+    }
+
+    fn origin(&self) -> Origin {
+        match &self.flag {
+            Some(flag) => Origin::Flag { flag: flag.clone() },
+            None => Origin::Set { argument: self.argument() },
+        }
     }
 }
 
@@ -117,12 +126,13 @@ impl<'s> Layers<'s> {
         let mut variables: Vec<_> = variables.collect();
         variables.sort_by_key(|(name, _)| (name.len(), name.clone()));
         for (name, text) in variables {
+            let said_by = env.told(&name);
             let matching: Vec<_> =
                 fields.iter().filter(|field| variable(&field.path) == name).collect();
             match &matching[..] {
                 [] => ignored.push(name),
-                [field] => self.add_variable(&name, &text, field),
-                several => self.problems.push(ambiguous(&self.origins, &name, several)),
+                [field] => self.add_variable(&said_by, &text, field),
+                several => self.problems.push(ambiguous(&self.origins, &said_by, several)),
             }
         }
         ignored.sort();
@@ -138,7 +148,7 @@ impl<'s> Layers<'s> {
     pub fn add_overrides(&mut self, overrides: &[Override]) {
         let service = self.origins.service().to_owned();
         for it in overrides.iter().filter(|it| it.service == service) {
-            let origin = Origin::Set { argument: it.argument() };
+            let origin = it.origin();
             match self.schema.find(&it.path) {
                 Some(node) => self.add_text(&it.path, node, &it.text, &origin),
                 None => self.problems.push(self.unknown_key(it)),

@@ -4,20 +4,26 @@
 //! Everything here is a function of what it is given: files are read where a path is handed in,
 //! variables come through [`Env`]. Mistakes are collected, never thrown: one run names them all.
 
+pub mod arguments;
 pub mod convert;
 pub mod directives;
 pub mod document;
 pub mod endpoints;
 pub mod isolation;
 pub mod layers;
+pub mod leaves;
 pub mod messages;
 pub mod nearest;
 pub mod origin;
 pub mod path;
+pub mod reference;
 pub mod schema;
 pub mod schema_changes;
 pub mod service_file;
+pub mod show;
 pub mod supervision;
+pub mod template;
+pub mod toml_text;
 pub mod validate;
 
 #[cfg(test)]
@@ -47,10 +53,24 @@ pub struct Resolved {
     pub value: Value,
     /// Where each value came from.
     pub origins: Origins,
+    /// What the plugin is given besides: the arguments that it declares, or null.
+    pub arguments: Value,
     /// All mistakes in file, environment and command line.
     pub problems: Vec<Problem>,
     /// Variables that begin like those for services and match no key of this one.
     pub ignored_env: Vec<String>,
+}
+
+impl Resolved {
+    /// What the plugin is given: its configuration, and in the host's table what comes besides.
+    #[must_use]
+    pub fn for_plugin(&self) -> Value {
+        let mut given = self.value.clone();
+        if let (Value::Object(table), false) = (&mut given, self.arguments.is_null()) {
+            table.insert(service_file::HOST_TABLE.to_owned(), self.arguments.clone());
+        }
+        given
+    }
 }
 
 /// Puts the layers of a service's configuration together and checks the whole:
@@ -63,28 +83,41 @@ pub fn resolve(
     overrides: &[Override],
 ) -> Resolved {
     let schema = Schema::new(&manifest.config_schema);
+    let mut layers = Layers::new(schema, defaults_of(manifest), &service.name, &service.file);
+    layers.add_file(&service.table, &service.origins);
+    let ignored_env = layers.add_environment(env);
+    let (for_arguments, overrides): (Vec<_>, Vec<_>) =
+        overrides.iter().cloned().partition(arguments::is_for_argument);
+    layers.add_overrides(&overrides);
+    let Layers { mut value, mut origins, problems: mistakes, .. } = layers;
+    // Tables that a layer has only now brought into being.
+    schema.fill_defaults(&mut value);
+    let leaves = schema.leaves(&value, &Value::Null).into_iter();
+    for secret in leaves.filter(|leaf| leaf.is_secret) {
+        origins.keep_secret(secret.path);
+    }
+
+    let (arguments, wrong) = arguments::resolve(service, manifest, &for_arguments);
+    let mut problems = service.problems.clone();
+    problems.extend(mistakes);
+    problems.extend(wrong);
+    let found = validate::validate(&manifest.config_schema, &value, &origins);
+    problems.extend(found.into_iter().filter(|problem| !service.is_noise(problem)));
+    // In the order of the file, and what concerns no line of it at the end.
+    problems.sort_by_key(|problem| (problem.line.is_none(), problem.line, problem.column));
+    Resolved { value, origins, arguments, problems, ignored_env }
+}
+
+/// The configuration that an empty file gives, as far as there are defaults.
+#[must_use]
+pub fn defaults_of(manifest: &Manifest) -> Value {
     let mut defaults = match &manifest.config_defaults {
         Value::Object(defaults) => Value::Object(defaults.clone()),
         // Without defaults for everything there may still be some.
         _ => Value::Object(Map::new()),
     };
-    schema.fill_defaults(&mut defaults);
-
-    let mut layers = Layers::new(schema, defaults, &service.name, &service.file);
-    layers.add_file(&service.table, &service.origins);
-    let ignored_env = layers.add_environment(env);
-    layers.add_overrides(overrides);
-    let Layers { mut value, origins, problems: mistakes, .. } = layers;
-    // Tables that a layer has only now brought into being.
-    schema.fill_defaults(&mut value);
-
-    let mut problems = service.problems.clone();
-    problems.extend(mistakes);
-    let found = validate::validate(&manifest.config_schema, &value, &origins);
-    problems.extend(found.into_iter().filter(|problem| !service.is_noise(problem)));
-    // In the order of the file, and what concerns no line of it at the end.
-    problems.sort_by_key(|problem| (problem.line.is_none(), problem.line, problem.column));
-    Resolved { value, origins, problems, ignored_env }
+    Schema::new(&manifest.config_schema).fill_defaults(&mut defaults);
+    defaults
 }
 
 /// The problems that the plugin's own type has with a configuration, placed where the values came

@@ -1,6 +1,7 @@
 //! Where each value of a configuration came from, so that a mistake is shown where it was made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,8 +39,29 @@ pub enum Origin {
         /// The key with its service, without the value: `core.work_interval`.
         argument: String,
     },
+    /// A flag of `exphost run SERVICE`.
+    Flag {
+        /// The flag, without its value: `--camera-fps`.
+        flag: String,
+    },
     /// The default of the code.
     Default,
+}
+
+/// The place as people find it: `projects/experimance/core.toml:3:8`, the name of a variable, the
+/// argument, `default`.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, value, .. } => {
+                write!(f, "{}:{}:{}", path.display(), value.line, value.column)
+            }
+            Self::Env { name } => f.write_str(name),
+            Self::Set { argument } => write!(f, "--set {argument}"),
+            Self::Flag { flag } => f.write_str(flag),
+            Self::Default => f.write_str("default"),
+        }
+    }
 }
 
 /// Which part of an entry a problem is about.
@@ -58,13 +80,16 @@ pub struct Origins {
     /// The file the values come from, or would come from.
     file: Option<PathBuf>,
     by_path: BTreeMap<KeyPath, Origin>,
+    /// What nobody is to be shown.
+    secrets: BTreeSet<KeyPath>,
 }
 
 impl Origins {
     /// No origins yet, for the configuration of `service` in `file`.
     #[must_use]
     pub fn new(service: impl Into<String>, file: impl Into<PathBuf>) -> Self {
-        Self { service: service.into(), file: Some(file.into()), by_path: BTreeMap::new() }
+        let (by_path, secrets) = Default::default();
+        Self { service: service.into(), file: Some(file.into()), by_path, secrets }
     }
 
     /// The service whose configuration it is.
@@ -108,6 +133,17 @@ impl Origins {
         self.by_path.insert(path, origin);
     }
 
+    /// Has problems with a value show nothing of it.
+    pub fn keep_secret(&mut self, path: KeyPath) {
+        self.secrets.insert(path);
+    }
+
+    /// Whether nothing of a value is to be shown.
+    #[must_use]
+    pub fn is_secret(&self, path: &KeyPath) -> bool {
+        self.secrets.iter().any(|secret| secret.contains(path))
+    }
+
     /// Forgets a value and everything below it, because another one takes its place.
     pub fn forget(&mut self, path: &KeyPath) {
         self.by_path.retain(|recorded, _| !path.contains(recorded));
@@ -123,7 +159,8 @@ impl Origins {
     /// A problem, told to be at the place that `path` came from. What did not come from a file
     /// names the service in its key and the variable or argument in its message.
     #[must_use]
-    pub fn place(&self, problem: Problem, path: &KeyPath, part: Part) -> Problem {
+    pub fn place(&self, mut problem: Problem, path: &KeyPath, part: Part) -> Problem {
+        problem.is_secret = self.is_secret(path);
         let key = path.to_string();
         let qualified = |problem: Problem| match (self.service.as_str(), key.as_str()) {
             ("", "") => problem,
@@ -137,8 +174,9 @@ impl Origins {
                 let problem = problem.in_file(&**file).at(at.line, at.column);
                 if key.is_empty() { problem } else { problem.key(key) }
             }
-            Origin::Env { name } => from(qualified(problem), name),
-            Origin::Set { argument } => from(qualified(problem), &format!("--set {argument}")),
+            source @ (Origin::Env { .. } | Origin::Set { .. } | Origin::Flag { .. }) => {
+                from(qualified(problem), source)
+            }
             Origin::Default => match &self.file {
                 Some(file) if key.is_empty() => problem.in_file(file),
                 Some(file) => problem.in_file(file).key(key),
@@ -148,7 +186,7 @@ impl Origins {
     }
 }
 
-fn from(mut problem: Problem, source: &str) -> Problem {
+fn from(mut problem: Problem, source: &Origin) -> Problem {
     problem.message = format!("{} (from {source})", problem.message);
     problem
 }

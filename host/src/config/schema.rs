@@ -32,6 +32,10 @@ impl<'s> Schema<'s> {
         Self { root }
     }
 
+    pub(super) fn root(&self) -> &'s Value {
+        self.root
+    }
+
     /// Follows `$ref`, and sees through `Option` and other wrappers of a single schema.
     #[must_use]
     pub fn resolve(&self, node: &'s Value) -> &'s Value {
@@ -52,7 +56,7 @@ impl<'s> Schema<'s> {
     }
 
     /// The alternatives or parts a schema is made of, without the `null` of an `Option`.
-    fn branches(&self, node: &'s Value) -> Vec<&'s Value> {
+    pub(super) fn branches(&self, node: &'s Value) -> Vec<&'s Value> {
         ["anyOf", "oneOf", "allOf"]
             .iter()
             .filter_map(|keyword| node.get(keyword)?.as_array())
@@ -66,8 +70,14 @@ impl<'s> Schema<'s> {
     pub fn find(&self, path: &KeyPath) -> Option<&'s Value> {
         path.segments().iter().try_fold(self.root, |node, segment| match segment {
             Segment::Key(key) => self.property(node, key),
-            Segment::Index(_) => self.part(node, &|node| node.get("items"), DEEPEST),
+            Segment::Index(_) => self.items(node),
         })
+    }
+
+    /// The schema of the items of a list.
+    #[must_use]
+    pub fn items(&self, node: &'s Value) -> Option<&'s Value> {
+        self.part(node, &|node| node.get("items"), DEEPEST)
     }
 
     /// The schema of one key of a table: a declared one, or that of the values of a map.

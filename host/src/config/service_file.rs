@@ -11,7 +11,7 @@ use super::path::KeyPath;
 use crate::problem::Problem;
 
 /// The reserved table with the host's directives.
-pub const HOST_TABLE: &str = "exphost";
+pub const HOST_TABLE: &str = plugin_api::manifest::HOST_KEY;
 
 /// The configuration file of one service.
 #[derive(Clone, Debug)]
@@ -73,6 +73,12 @@ impl ServiceFile {
             problems,
             broken,
         }
+    }
+
+    /// Has it run whatever its file says of that, and without those it depends on.
+    pub fn stand_alone(&mut self) {
+        self.directives.enabled = true;
+        self.directives.depends_on.clear();
     }
 
     /// The plugin that the service runs.

@@ -275,7 +275,7 @@ impl Explainer<'_> {
     /// `, is 5`, unless the value is text from outside the files, which may be a secret.
     fn is(&self, value: &Value, path: &KeyPath) -> String {
         let from_file = matches!(self.origins.nearest(path), Origin::File { .. } | Origin::Default);
-        if value.is_string() && !from_file {
+        if (value.is_string() && !from_file) || self.origins.is_secret(path) {
             String::new()
         } else {
             format!(", is {}", shown(value))

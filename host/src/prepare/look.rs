@@ -236,11 +236,12 @@ impl Bench<'_> {
         let config = course.step("config", || {
             self.refuse_terms(file, &present, &terms, present.library.identity())?;
             let resolved = self.resolve(file, &present.manifest);
-            let bytes = resolved.value.to_string().into_bytes();
+            let given = resolved.for_plugin();
+            let bytes = given.to_string().into_bytes();
             let found = match &present.library {
                 // It runs in this process already, so nothing new is risked by asking it.
                 Code::Here(library) => library.check_config(&bytes),
-                Code::Apart(staged) => self.objections(staged, &resolved.value)?,
+                Code::Apart(staged) => self.objections(staged, &given)?,
             };
             refuse_problems(file, resolved, &found)?;
             Ok((bytes, None))
@@ -307,7 +308,7 @@ impl Bench<'_> {
         staged: &Staged,
     ) -> Result<Vec<u8>, Refusal> {
         let resolved = self.resolve(file, manifest);
-        let value = resolved.value.clone();
+        let value = resolved.for_plugin();
         let found = self.objections(staged, &value)?;
         refuse_problems(file, resolved, &found)?;
         Ok(value.to_string().into_bytes())
@@ -340,7 +341,8 @@ impl Bench<'_> {
     fn resolve(&self, file: &ServiceFile, manifest: &Manifest) -> Resolved {
         let own = self.tools.overrides.iter().filter(|it| it.service == file.name);
         let own: Vec<_> = own.cloned().collect();
-        config::resolve(file, manifest, self.tools.process.env, &own)
+        let env = self.project.dotenv.below(self.tools.process.env);
+        config::resolve(file, manifest, &env, &own)
     }
 }
 

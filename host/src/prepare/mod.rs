@@ -4,6 +4,7 @@
 //! `exphost check` is this and nothing more; `exphost` starts what comes out of it.
 
 mod look;
+mod one;
 mod outcome;
 mod plugins;
 mod sockets;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use plugin_api::manifest::Manifest;
 use serde_json::Value;
 
+pub use self::one::{One, manifests, one};
 pub use self::outcome::{Asked, Fresh, HostChanges, How, News, Outcome, Present, Refusal, Terms};
 use self::plugins::{Shelf, probe_with};
 pub use self::plugins::{examined, load_problem, manifest_of};
@@ -21,7 +23,7 @@ pub use self::workshop::Workshop;
 use crate::bus::BusConfig;
 use crate::config::supervision::Ready;
 use crate::config::{self, Origins, Override, ServiceFile};
-use crate::environment::Process;
+use crate::environment::{Env, Mode, Process};
 use crate::health;
 use crate::keep;
 use crate::logging::{Format, LogSection, LogSettings};
@@ -29,7 +31,7 @@ use crate::plugin::identify::Identity;
 use crate::plugin::stage::{Staged, Staging};
 use crate::problem::Problem;
 use crate::project::{
-    self, HostSettings, Places, Project, ProjectName, settings::LogFormat, start_order,
+    self, Alone, HostSettings, Places, Project, ProjectName, settings::LogFormat, start_order,
 };
 use crate::service::mailbox::MailboxLimits;
 
@@ -48,6 +50,10 @@ pub struct Wishes<'a> {
     pub log_level: Option<&'a str>,
     /// `service.key=value`, each.
     pub sets: &'a [String],
+    /// The one service that is meant.
+    pub alone: Option<&'a Alone>,
+    /// What its flags say.
+    pub flags: &'a [Override],
 }
 
 /// A project that has been looked at from all sides.
@@ -94,6 +100,8 @@ pub struct ReadyService {
     pub config: Value,
     /// Where each value came from.
     pub origins: Origins,
+    /// Variables that begin like those for services and match no key of it.
+    pub ignored_env: Vec<String>,
     /// What the host is told about it.
     pub terms: Terms,
 }
@@ -126,13 +134,15 @@ impl Prepared {
 #[must_use]
 pub fn prepare(wishes: &Wishes<'_>, process: &Process<'_>) -> Prepared {
     let mut problems: Vec<Problem> = Vec::new();
-    let places = Places::new(projects_dir(wishes));
+    let places = Places::new(projects_dir(wishes)).with_alone(wishes.alone.cloned());
     let chosen = ProjectName::choose(wishes.project, process.env, places.projects());
     let name = chosen.map_err(|problem| problems.push(*problem)).ok();
     let project = name.as_ref().map(|name| Project::read(&places, name, process.env));
     let overrides = overrides(wishes, &mut problems);
     let settings = project.as_ref().map(|it| it.settings.clone()).unwrap_or_default();
-    let log_settings = log_settings(wishes, process, &settings, &mut problems);
+    let dotenv = project.as_ref().map(|it| it.dotenv.clone()).unwrap_or_default();
+    let env = dotenv.below(process.env);
+    let log_settings = log_settings(wishes, process.mode, &env, &settings, &mut problems);
     let plugins_dir = plugins_dir_of(wishes, process, &settings);
     let usual = || health::usual_directory(process.mode);
     let health_dir = settings.health.directory.clone().unwrap_or_else(usual);
@@ -203,7 +213,8 @@ fn plugins_dir_of(wishes: &Wishes<'_>, process: &Process<'_>, settings: &HostSet
 
 fn log_settings(
     wishes: &Wishes<'_>,
-    process: &Process<'_>,
+    mode: Mode,
+    env: &dyn Env,
     settings: &HostSettings,
     problems: &mut Vec<Problem>,
 ) -> LogSettings {
@@ -215,9 +226,9 @@ fn log_settings(
         }
     };
     let section = log_section(&settings.log, problems);
-    LogSettings::resolve(process.mode, process.env, level, &section).unwrap_or_else(|error| {
+    LogSettings::resolve(mode, env, level, &section).unwrap_or_else(|error| {
         problems.push(Problem::error(error.to_string()).hint(error.hint()));
-        LogSettings::new(process.mode)
+        LogSettings::new(mode)
     })
 }
 
@@ -305,7 +316,8 @@ fn overrides(wishes: &Wishes<'_>, problems: &mut Vec<Problem>) -> Vec<Override> 
     let parsed = wishes.sets.iter().map(|argument| Override::parse(argument));
     let (good, bad): (Vec<_>, Vec<_>) = parsed.partition(Result::is_ok);
     problems.extend(bad.into_iter().filter_map(Result::err).map(|problem| *problem));
-    good.into_iter().filter_map(Result::ok).collect()
+    // A flag is for the one service, and so more to the point than a `--set`.
+    good.into_iter().filter_map(Result::ok).chain(wishes.flags.iter().cloned()).collect()
 }
 
 /// One service, with what is wrong with its configuration; or only what is wrong, when there is no
@@ -323,9 +335,11 @@ fn ready(
         all
     };
     let (staged, manifest) = shelf.take(file).map_err(without_plugin)?;
-    let resolved = config::resolve(file, &manifest, process.env, overrides);
+    let env = project.dotenv.below(process.env);
+    let resolved = config::resolve(file, &manifest, &env, overrides);
+    let config = resolved.for_plugin();
     let mut problems = resolved.problems;
-    match probe_with(&staged, Some(&resolved.value), process) {
+    match probe_with(&staged, Some(&config), process) {
         Ok((_, found)) => {
             let more = config::problems_from_plugin(&found, &resolved.origins, &problems);
             problems.extend(more.into_iter().filter(|problem| !file.is_noise(problem)));
@@ -339,7 +353,8 @@ fn ready(
         config_source: file.file.clone(),
         staged,
         manifest,
-        config: resolved.value,
+        config,
+        ignored_env: resolved.ignored_env,
         origins: resolved.origins,
         terms,
     };

@@ -4,6 +4,7 @@
 //! for the host itself. A variant is a folder in it, whose files take the place of the project's.
 
 mod differences;
+pub mod dotenv;
 pub mod name;
 pub mod order;
 pub mod settings;
@@ -14,6 +15,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+pub use dotenv::Dotenv;
 pub use name::ProjectName;
 pub use order::start_order;
 pub use settings::HostSettings;
@@ -38,6 +40,8 @@ pub struct Project {
     pub settings: HostSettings,
     /// Its services, by name.
     pub services: Vec<ServiceFile>,
+    /// What its `.env` says.
+    pub dotenv: Dotenv,
     /// Whether the services were named by `SERVICES`, and so must all be there.
     pub are_named: bool,
     /// What is wrong with the project itself and with `exphost.toml`. What is wrong with a service's
@@ -50,6 +54,16 @@ pub struct Project {
 pub struct Places {
     projects: PathBuf,
     fallbacks: PathBuf,
+    alone: Option<Alone>,
+}
+
+/// The one service of a project that is looked at, as `exphost run SERVICE` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alone {
+    /// The service.
+    pub service: String,
+    /// Its file, when it is another than the project's.
+    pub config: Option<PathBuf>,
 }
 
 impl Places {
@@ -59,13 +73,20 @@ impl Places {
     pub fn new(projects: impl Into<PathBuf>) -> Self {
         let projects = projects.into();
         let beside = projects.parent().unwrap_or(Path::new("")).join("services");
-        Self { projects, fallbacks: beside }
+        Self { projects, fallbacks: beside, alone: None }
     }
 
     /// Falls back to `<folder>/<service>/config.toml` instead.
     #[must_use]
     pub fn with_fallbacks(mut self, folder: impl Into<PathBuf>) -> Self {
         self.fallbacks = folder.into();
+        self
+    }
+
+    /// Looks at one service alone, whatever else the project has. It runs without those it depends on.
+    #[must_use]
+    pub fn with_alone(mut self, alone: Option<Alone>) -> Self {
+        self.alone = alone;
         self
     }
 
@@ -87,6 +108,9 @@ impl Places {
     /// one in the project's folder, where people would put it.
     #[must_use]
     pub fn service_file(&self, name: &ProjectName, service: &str) -> (PathBuf, bool) {
+        if let Some(config) = self.alone.as_ref().and_then(|alone| alone.config.as_ref()) {
+            return (config.clone(), true);
+        }
         let in_project = self.projects.join(&name.project).join(format!("{service}.toml"));
         let folders = self.folders(name).into_iter();
         let candidates = folders.map(|folder| folder.join(format!("{service}.toml")));
@@ -111,6 +135,7 @@ impl Project {
                 name: name.clone(),
                 settings: HostSettings::default(),
                 services: Vec::new(),
+                dotenv: Dotenv::default(),
                 are_named: false,
                 problems,
             };
@@ -118,16 +143,23 @@ impl Project {
         let folders = places.folders(name);
         let (settings, wrong) = HostSettings::read(&folders);
         problems.extend(wrong);
-        let named = env.get_non_empty(SERVICES_VARIABLE).map(|list| named(&list, &mut problems));
-        let named = named.filter(|names| !names.is_empty());
-        let are_named = named.is_some();
-        let names = named.unwrap_or_else(|| found(&folders, &mut problems));
+        let (dotenv, wrong) = Dotenv::read(&folders);
+        problems.extend(wrong);
+        let names = places.alone.as_ref().map(|alone| vec![alone.service.clone()]);
+        let listed = || dotenv.below(env).get_non_empty(SERVICES_VARIABLE);
+        let names = names.or_else(|| Some(named(&listed()?, &mut problems)));
+        let names = names.filter(|names| !names.is_empty());
+        let are_named = names.is_some();
+        let names = names.unwrap_or_else(|| found(&folders, &mut problems));
         let services = names.iter().map(|service| match places.service_file(name, service) {
             (file, true) => ServiceFile::read(service, &file),
             (file, false) => ServiceFile::absent(service, &file),
         });
-        let services = services.collect();
-        Self { name: name.clone(), settings, services, are_named, problems }
+        let mut services: Vec<_> = services.collect();
+        if places.alone.is_some() {
+            services.iter_mut().for_each(ServiceFile::stand_alone);
+        }
+        Self { name: name.clone(), settings, services, dotenv, are_named, problems }
     }
 
     /// Parts the services into those that this host runs and those it leaves alone.

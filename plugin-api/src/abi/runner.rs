@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{
     ByteSink, HostHandle, PluginModule, PluginModuleRef, RunArguments, RunOutcome, pthreads,
 };
-use crate::manifest::{ConfigProblem, Manifest};
+use crate::manifest::Manifest;
 use crate::runtime;
 use crate::service::Service;
 
@@ -73,6 +73,7 @@ fn describe<P: Plugin>() -> Manifest {
         crate_name: P::CRATE_NAME.to_owned(),
         config_schema: schema.to_value(),
         config_defaults: defaults.and_then(as_json).unwrap_or_default(),
+        arguments: P::Service::arguments(),
     }
 }
 
@@ -83,18 +84,12 @@ fn as_json(config: impl Serialize) -> Option<serde_json::Value> {
 extern "C" fn check_config<P: Plugin>(config: RSlice<'_, u8>, out: ByteSink) -> bool {
     let mut fits = false;
     let written = guarded_write(out, || {
-        let problems = match read_config::<P>(config.as_slice()) {
-            Ok(_) => Vec::new(),
-            Err(problem) => vec![problem],
-        };
+        let read = runtime::read_config::<P::Service>(config.as_slice());
+        let problems = read.err().unwrap_or_default();
         fits = problems.is_empty();
         serde_json::to_vec(&problems).map_err(|error| error.to_string())
     });
     written && fits
-}
-
-fn read_config<P: Plugin>(json: &[u8]) -> Result<<P::Service as Service>::Config, ConfigProblem> {
-    runtime::read_config(json)
 }
 
 extern "C" fn run<P: Plugin>(host: HostHandle, arguments: &RunArguments<'_>) -> u8 {
@@ -105,7 +100,9 @@ extern "C" fn run<P: Plugin>(host: HostHandle, arguments: &RunArguments<'_>) -> 
             stop_timeout: Duration::try_from_secs_f64(arguments.stop_timeout)
                 .unwrap_or(crate::constants::DEFAULT_TIMEOUT),
         };
-        runtime::run::<P::Service>(host, request, || read_config::<P>(arguments.config.as_slice()))
+        runtime::run::<P::Service>(host, request, || {
+            runtime::read_config::<P::Service>(arguments.config.as_slice())
+        })
     }));
     match outcome {
         Ok(outcome) => outcome.code(),

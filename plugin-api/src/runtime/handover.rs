@@ -88,9 +88,9 @@ pub(super) async fn reconfigure<S: Service>(ctx: &Context, service: &mut S) -> R
     let Some(json) = host.take_config() else { return Ok(()) };
     // Reading is author code as well.
     let answer = guarded(async {
-        let config = read_config::<S::Config>(&json)
-            .map_err(|problem| Error::invalid(in_words(&problem)))?;
-        service.on_config(ctx, config).await
+        let given =
+            read_config::<S>(&json).map_err(|problems| Error::invalid(in_words(&problems)))?;
+        service.on_config(ctx, given.config).await
     });
     match within(ctx, "on_config", answer).await {
         Ok(ConfigChange::Applied) => host.answer_config(ConfigOutcome::Applied, ""),

@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::manifest::ConfigProblem;
 use crate::service::Service;
 
-pub(crate) use config::read_config;
+pub(crate) use config::{Given, read_config};
 pub(crate) use guard::panic_message;
 pub(crate) use pulse::Place;
 pub(crate) use serve::serve;
@@ -59,7 +59,7 @@ const BLOCKING_GRACE: Duration = Duration::from_millis(500);
 pub(crate) fn run<S: Service>(
     host: HostHandle,
     request: Request,
-    config: impl FnOnce() -> Result<S::Config, ConfigProblem>,
+    given: impl FnOnce() -> Result<Given<S::Config>, Vec<ConfigProblem>>,
 ) -> RunOutcome {
     let _log = Logged::to(host);
     let host = Host(host);
@@ -67,10 +67,10 @@ pub(crate) fn run<S: Service>(
         host.record_error(Severity::Fatal, "new", &message);
         RunOutcome::NoRuntime
     };
-    let config = match config() {
-        Ok(config) => config,
-        Err(problem) => {
-            return fail(format!("configuration: {}", config::in_words(&problem)));
+    let Given { config, arguments } = match given() {
+        Ok(given) => given,
+        Err(problems) => {
+            return fail(format!("configuration: {}", config::in_words(&problems)));
         }
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -78,7 +78,7 @@ pub(crate) fn run<S: Service>(
         Err(error) => return fail(format!("cannot build the service's tokio runtime: {error}")),
     };
     let local = tokio::task::LocalSet::new();
-    let context = Context::new(host, request);
+    let context = Context::new(host, request, arguments);
     local.block_on(&runtime, lifecycle::live::<S>(context.clone(), config));
     // Tasks that are still there own clones of the context: they go before the runtime does.
     drop(local);

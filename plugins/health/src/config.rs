@@ -1,7 +1,5 @@
 //! What is watched, and who is told.
 
-use std::fmt;
-
 use plugin_api::prelude::*;
 
 use crate::level::Level;
@@ -91,38 +89,12 @@ config! {
     }
 }
 
-/// A text that is shown to nobody.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent, crate = "plugin_api::serde")]
-#[schemars(transparent, crate = "plugin_api::schemars")]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text, unless it is empty.
-    pub(crate) fn reveal(&self) -> Option<&str> {
-        Some(self.0.as_str()).filter(|text| !text.is_empty())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "none" } else { "(secret)" })
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
 impl Config {
     /// What a schema cannot say.
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.ntfy.server.is_empty() == self.ntfy.topic.is_empty() {
-            return Ok(());
+    pub(crate) fn validate(&self, problems: &mut ConfigProblems) {
+        if self.ntfy.server.is_empty() != self.ntfy.topic.is_empty() {
+            problems.add("ntfy", "server and topic belong together: give both or neither");
         }
-        Err(Error::invalid("ntfy.server and ntfy.topic belong together: give both or neither"))
     }
 }
 
@@ -137,16 +109,21 @@ mod tests {
             ..Config::default()
         };
         let shown = format!("{config:?}");
-        assert!(shown.contains("(secret)") && !shown.contains("hunter2"), "{shown}");
+        assert!(shown.contains("********") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]
     fn a_topic_needs_a_server() {
+        let is_good = |config: &Config| {
+            let mut problems = ConfigProblems::default();
+            config.validate(&mut problems);
+            problems.into_vec().is_empty()
+        };
         let mut config = Config::default();
-        assert!(config.check().is_ok());
+        assert!(is_good(&config));
         config.ntfy.topic = "studio".to_owned();
-        assert!(config.check().is_err());
+        assert!(!is_good(&config));
         config.ntfy.server = "https://ntfy.example.org".to_owned();
-        assert!(config.check().is_ok());
+        assert!(is_good(&config));
     }
 }

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
+use plugin_api::Secret;
 use ureq::Agent;
 
-use crate::config::{Config, Secret};
+use crate::config::Config;
 use crate::notice::Notice;
 
 /// Something to post.
@@ -33,8 +34,9 @@ pub(crate) enum Outcome {
 /// What a notice is posted as: for each target that is configured, one request.
 pub(crate) fn requests(notice: &Notice, project: &str, config: &Config) -> Vec<Request> {
     let mut requests = Vec::new();
-    let bearer =
-        |token: &Secret| token.reveal().map(|token| ("Authorization", format!("Bearer {token}")));
+    let bearer = |token: &Secret| {
+        (!token.is_empty()).then(|| ("Authorization", format!("Bearer {}", token.expose())))
+    };
     if !config.webhook.url.is_empty() {
         let json = ("Content-Type", "application/json".to_owned());
         requests.push(Request {

@@ -38,8 +38,11 @@ struct HealthService {
 impl Service for HealthService {
     type Config = Config;
 
+    fn validate(config: &Config, problems: &mut ConfigProblems) {
+        config.validate(problems);
+    }
+
     async fn new(config: Config, _: &Context) -> Result<Self> {
-        config.check()?;
         Ok(Self {
             rules: rules(&config),
             directory: directory(&config),

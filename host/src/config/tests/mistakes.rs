@@ -341,6 +341,7 @@ fn an_override_names_an_existing_service() {
             service: "core".to_owned(),
             path: KeyPath::of_keys(["a", "b.c"]),
             text: "x=y".to_owned(),
+            flag: None,
         })
     );
     for odd in ["", "core", "core=1", "core.=1", ".a=1", "core.a b=1", "core.a\nb=1"] {

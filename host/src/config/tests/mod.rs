@@ -115,6 +115,7 @@ fn manifest_of<C: JsonSchema>(defaults: Value) -> Manifest {
         crate_name: "core".to_owned(),
         config_schema: schemars::schema_for!(C).to_value(),
         config_defaults: defaults,
+        arguments: Vec::new(),
     }
 }
 

@@ -313,8 +313,9 @@ fn life_of<S: Service<Config = Config>>(
         project: "experimance".to_owned(),
         stop_timeout: timeout,
     };
-    let outcome =
-        run::<S>(HostHandle { context: std::ptr::null(), vtable }, request, || Ok(config));
+    let outcome = run::<S>(HostHandle { context: std::ptr::null(), vtable }, request, || {
+        Ok(super::Given { config, arguments: Default::default() })
+    });
     (outcome, HOST.take().expect("still there").notes)
 }
 
