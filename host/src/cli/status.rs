@@ -44,12 +44,7 @@ pub(super) fn status(
             show(&status, &TimeZone::system());
             Exit::Done
         }
-        Err(error) => {
-            let problem = Problem::error(format!("the host's answer is not understood: {error}"));
-            let hint = "use the exphost that the host was started with, or --json";
-            output::note(&output::problem(&problem.hint(hint)));
-            Exit::Failed
-        }
+        Err(error) => running::not_understood(&error),
     }
 }
 
