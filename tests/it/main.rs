@@ -6,6 +6,7 @@ mod harness;
 
 mod architecture;
 mod bad_files;
+mod commands;
 mod config_errors;
 mod contracts;
 mod control;
@@ -20,6 +21,7 @@ mod hostile;
 mod isolation;
 mod logs;
 mod older_plugins;
+mod operating;
 mod operator_stops;
 mod readme;
 mod recovery;

@@ -19,6 +19,7 @@ mod service_order;
 mod stats;
 mod status;
 mod tap;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -196,6 +197,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tell why a service of the running host is as it is, and what to do about it
+    Why {
+        /// The service
+        service: String,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop a service of the running host and start it again as it is, without its state
+    Restart {
+        /// The service
+        service: String,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Start a service of the running host, and wait until it runs
     Start {
         /// The service
@@ -244,6 +261,10 @@ pub fn main(process: &Process<'static>) -> Exit {
         Command::Publish(wanted) => publish::publish(common, process, wanted),
         Command::Reload { service, force, json, all: _ } => {
             reload::reload(common, process, reload::Reload { service, force, json })
+        }
+        Command::Why { service, json } => why::why(common, process, service, json),
+        Command::Restart { service, json } => {
+            service_order::restart(common, process, service, json)
         }
         Command::Start { service, json } => service_order::start(common, process, service, json),
         Command::Stop { service, json } => service_order::stop(common, process, service, json),

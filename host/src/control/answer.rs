@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -14,6 +15,7 @@ use crate::supervisor::orders::{
     Decision, Listener, Order, Orders, Publication, Refused, Report, Verdict,
 };
 use crate::supervisor::status::{ServiceStatus, Status};
+use crate::supervisor::why;
 
 /// How often a client that waits for a report is looked after.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
@@ -68,6 +70,10 @@ async fn carry_out(
     let command = request.command();
     match request {
         Request::Status {} => tell(connection, &status).await.map(|()| true),
+        Request::Why { service } => match why::why(&status, &service, Timestamp::now()) {
+            Some(why) => tell(connection, &why).await.map(|()| true),
+            None => Err(unknown(&status, &service).into()),
+        },
         Request::Stats { service } => count(connection, status, service).await,
         Request::Logs { service } => {
             let order = |reply| Order::LogFiles { service, reply };
@@ -100,6 +106,10 @@ async fn carry_out(
             let order = |service, listener| Order::Reload { service, force, listener };
             one(connection, command, service, order, orders).await
         }
+        Request::Restart { service } => {
+            let order = |service, listener| Order::Restart { service, listener };
+            one(connection, command, service, order, orders).await
+        }
         Request::Start { service } => {
             let order = |service, listener| Order::Start { service, listener };
             one(connection, command, service, order, orders).await
@@ -109,6 +119,12 @@ async fn carry_out(
             one(connection, command, service, order, orders).await
         }
     }
+}
+
+fn unknown(status: &Status, service: &str) -> Failure {
+    let names: Vec<_> = status.services.iter().map(|it| it.name.as_str()).collect();
+    let failure = Failure::new(Code::Refused, format!("there is no service `{service}`"));
+    Failure { hint: known_names(service, &names, "services"), ..failure }
 }
 
 /// Has an order for one service carried out.
@@ -232,9 +248,7 @@ async fn count(
     if let Some(service) = &service
         && !status.services.iter().any(|it| it.name == *service)
     {
-        let names: Vec<_> = status.services.iter().map(|it| it.name.as_str()).collect();
-        let failure = Failure::new(Code::Refused, format!("there is no service `{service}`"));
-        return Err(Failure { hint: known_names(service, &names, "services"), ..failure }.into());
+        return Err(unknown(&status, service).into());
     }
     let is_meant = |it: &ServiceStatus| service.as_ref().is_none_or(|service| it.name == *service);
     let counted = status.services.into_iter().filter(is_meant).map(|it| Counted {

@@ -18,8 +18,19 @@ pub const PROTOCOL: u32 = 1;
 pub const LONGEST_REQUEST: usize = 64 * 1024;
 
 /// The commands there are.
-const COMMANDS: [&str; 9] =
-    ["status", "stats", "logs", "log_level", "tap", "publish", "reload", "start", "stop"];
+const COMMANDS: [&str; 11] = [
+    "status",
+    "why",
+    "stats",
+    "logs",
+    "log_level",
+    "tap",
+    "publish",
+    "reload",
+    "restart",
+    "start",
+    "stop",
+];
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +38,11 @@ const COMMANDS: [&str; 9] =
 pub enum Request {
     /// How everything is.
     Status {},
+    /// Why a service is as it is.
+    Why {
+        /// The service.
+        service: String,
+    },
     /// What is counted of one service, or of each.
     Stats {
         /// The service; absent when all are meant.
@@ -78,6 +94,11 @@ pub enum Request {
         /// Whether a lower version may take the place of a higher one.
         #[serde(default, skip_serializing_if = "is_false")]
         force: bool,
+    },
+    /// Stop a service and start it again as it is.
+    Restart {
+        /// The service.
+        service: String,
     },
     /// Start a service that does not run.
     Start {
@@ -136,6 +157,8 @@ impl Request {
     pub const fn command(&self) -> &'static str {
         match self {
             Self::Status {} => "status",
+            Self::Why { .. } => "why",
+            Self::Restart { .. } => "restart",
             Self::Stats { .. } => "stats",
             Self::Logs { .. } => "logs",
             Self::LogLevel { .. } => "log_level",
@@ -336,6 +359,7 @@ mod tests {
     use crate::logging::Levels;
     use crate::supervisor::orders::{LogFile, Published, Report};
     use crate::supervisor::status::Status;
+    use crate::supervisor::why::Why;
 
     /// The lines of the page's JSON examples.
     fn examples() -> Vec<&'static str> {
@@ -350,6 +374,7 @@ mod tests {
             T::deserialize(item).is_ok()
         }
         reads::<Status>(item)
+            || reads::<Why>(item)
             || reads::<Report>(item)
             || reads::<Counted>(item)
             || reads::<LogFile>(item)

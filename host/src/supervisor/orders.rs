@@ -38,6 +38,14 @@ pub enum Order {
         /// Who hears of it.
         listener: Listener,
     },
+    /// Stop a service and start it again, with the build and the configuration that it has; one that
+    /// does not run is started.
+    Restart {
+        /// The service.
+        service: String,
+        /// Who hears of it.
+        listener: Listener,
+    },
     /// Tell the levels of the log, after a change if one is wanted.
     LogLevel {
         /// The service that is meant; the host and all others when there is none.
