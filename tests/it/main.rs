@@ -6,6 +6,7 @@ mod harness;
 
 mod architecture;
 mod bad_files;
+mod broken_configs;
 mod config_errors;
 mod contracts;
 mod control;
