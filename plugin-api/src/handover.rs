@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// What a service hands over to the instance that takes its place: bytes, and the version of their
-/// form.
+/// What a service hands over to the instance that takes its place, at once or after a failure: bytes,
+/// and the version of their form.
 ///
 /// The form is the author's. [`of`](Self::of) and [`read`](Self::read) make it JSON, which lasts
 /// longest: see [`saved_state!`](crate::saved_state!). (JSON knows no infinite numbers and no NaN.)
@@ -66,8 +66,8 @@ pub struct SavedState {
 }
 
 impl SavedState {
-    /// The most bytes that a state may have. It waits in the host's memory, and is copied while no
-    /// instance of the service runs.
+    /// The most bytes that a state may have. It waits in the host's memory and on its disk, and is copied
+    /// while no handler of the service runs.
     pub const MAX_BYTES: usize = 64 << 20;
 
     /// The JSON of `state`, in the form that [`Service::save_state`](crate::Service::save_state)

@@ -45,10 +45,6 @@ struct Outcome {
 }
 
 impl Case {
-    fn hangs(self) -> bool {
-        matches!(self.fault, "hang" | "spin")
-    }
-
     /// Whether it is the whole process that fails.
     fn is_of_the_process(self) -> bool {
         matches!(self.fault, "segfault" | "abort" | "exit")
@@ -56,11 +52,6 @@ impl Case {
 
     fn ends_the_host(self) -> bool {
         self.isolation == "thread" && self.is_of_the_process()
-    }
-
-    /// Whether nobody notices while the service runs.
-    fn is_silent(self) -> bool {
-        self.hangs() && matches!(self.phase, "run" | "handler" | "task")
     }
 
     /// Whether a service takes it and goes on.
@@ -94,7 +85,7 @@ impl Stage {
         let bad = format!(
             "fault = \"{}\"\nplace = \"{}\"\nwhen = \"{when}\"\n{}[exphost]\n\
              plugin = \"fixture-faults\"\nisolation = \"{}\"\nstart_timeout = 1\nstop_timeout = 0.3\n\
-             restart_delay = 0.001\n{limit}",
+             restart_delay = 0.001\nbeat_timeout = 1\non_hang = \"restart\"\n{limit}",
             case.fault,
             case.phase,
             subscriber(commands.port(), &["fault", "die"]),
@@ -151,13 +142,9 @@ impl Stage {
     }
 
     /// Whatever it takes to have it back, from the line on in which it struck.
-    fn until_back(&mut self, struck: usize, mut reload: Option<Child>) -> Outcome {
-        let case = self.case;
-        if case.is_silent() {
-            reload = Some(self.reload());
-        }
+    fn until_back(&mut self, struck: usize, reload: Option<Child>) -> Outcome {
         let line = |parts: &[&str]| self.host.wait_for_log_from(struck, parts).1;
-        if case.is_survived() {
+        if self.case.is_survived() {
             line(&["ERROR", "bad", "an error on purpose"]);
             return self.outcome("error recorded, goes on".to_owned(), None);
         }
@@ -175,8 +162,8 @@ impl Stage {
     fn what_happened<'a>(&self, lines: impl Iterator<Item = &'a str>) -> String {
         let errors: Vec<_> = lines.filter(|it| it.contains(" ERROR ")).collect();
         let known = [
-            ("its thread is left behind", "left behind on its thread"),
-            ("its process is killed", "killed, as it did not stop"),
+            ("thread is left behind", "left behind on its thread"),
+            ("process is killed", "killed, as it hung"),
             ("over its memory_limit", "killed, over its limit"),
             ("killed by SIG", "killed by its signal"),
             ("exited with code", "exited"),
@@ -185,9 +172,7 @@ impl Stage {
         ];
         let said = |part: &str| errors.iter().any(|it| it.contains("bad") && it.contains(part));
         let what = known.iter().find(|(part, _)| said(part)).map(|(_, what)| *what);
-        let what = what.unwrap_or("nothing is said of it");
-        let asked = if self.case.is_silent() { ", by a reload" } else { "" };
-        format!("{what}{asked}")
+        what.unwrap_or("nothing is said of it").to_owned()
     }
 
     /// With what the others missed.

@@ -29,11 +29,11 @@ fn faulty(project: Project, service: &str, fault: &str, place: &str, sockets: &s
     project.plugin("fixture-faults").config(service, toml + directives)
 }
 
-/// Waits until a service's file has this status: it is written a little later than `status` knows.
-fn wait_for_file(host: &Host, service: &str, status: &str) {
-    let parts =
-        ["health status written", &format!("service={service}"), &format!("status={status}")];
-    host.wait_for_log(&parts);
+/// Waits until a service's file has this status, among the lines of the log from `from` on: it is
+/// written a little later than `status` knows.
+fn wait_for_file(host: &Host, from: usize, service: &str, status: &str) -> usize {
+    let (service, status) = (format!("service={service}"), format!("status={status}"));
+    host.wait_for_log_from(from, &["health status written", &service, &status]).0
 }
 
 /// A host with one service of each status, and what belongs to them.
@@ -50,8 +50,10 @@ fn all_kinds() -> (Host, Publisher) {
     host.wait_until_running("failing");
     commands.wait_for_subscriptions(&["fault"]);
     commands.send("fault", &json!({}));
-    host.wait_until_running("resting");
+    // Before it began it was unknown as well.
+    let line = wait_for_file(&host, 0, "resting", "healthy");
     assert_eq!(host.project().json_lines(&["stop", "resting"]).0, 0);
+    wait_for_file(&host, line, "resting", "unknown");
     (host, commands)
 }
 
@@ -69,7 +71,7 @@ fn a_python_reader_sees_what_status_says() {
         ("resting", "unknown"),
     ];
     for (service, status) in kinds {
-        wait_for_file(&host, service, status);
+        wait_for_file(&host, 0, service, status);
     }
     let directory = host.project().path().join("logs/health");
     let seen = read(&directory);
@@ -95,23 +97,27 @@ fn a_python_reader_sees_what_status_says() {
 }
 
 #[test]
-fn a_service_that_was_restarted_is_well_again_and_counts() {
-    if !python::is_there_alone("a_service_that_was_restarted_is_well_again_and_counts") {
+fn a_service_that_was_restarted_counts_that_and_is_well_again_with_a_new_build() {
+    if !python::is_there_alone(
+        "a_service_that_was_restarted_counts_that_and_is_well_again_with_a_new_build",
+    ) {
         return;
     }
     let mut commands = Publisher::bind();
     let sockets = publisher(free_port()) + &subscriber(commands.port(), &["fault"]);
     let toml = format!("fault = \"panic\"\nplace = \"handler\"\n{sockets}");
-    let directives = "[exphost]\nplugin = \"fixture-faults\"\nrestart_healthy_after = 1\n";
+    let directives = "[exphost]\nplugin = \"fixture-faults\"\n";
     let host = Project::new()
         .plugin("fixture-faults")
         .config("shaky", toml + directives)
         .start_with(&["--log-level", "debug"]);
-    wait_for_file(&host, "shaky", "healthy");
+    wait_for_file(&host, 0, "shaky", "healthy");
     commands.wait_for_subscriptions(&["fault"]);
     commands.send("fault", &json!({}));
-    let (line, _) = host.wait_for_log_from(0, &["health status written", "status=fatal"]);
-    host.wait_for_log_from(line, &["health status written", "service=shaky", "status=healthy"]);
+    let line = wait_for_file(&host, 0, "shaky", "fatal");
+    // It runs again, and is under suspicion for a minute; a new build is not.
+    assert_eq!(host.project().json_lines(&["reload", "shaky"]).0, 0);
+    wait_for_file(&host, line, "shaky", "healthy");
     let seen = read(&host.project().path().join("logs/health"));
     assert_eq!(
         seen["shaky"],

@@ -113,3 +113,30 @@ fn a_server_that_is_not_there_harms_nobody() {
     assert_eq!((&health["state"], &health["health"]), (&json!("running"), &json!("warning")));
     assert_eq!(host.stop().0, Some(0));
 }
+
+#[test]
+fn a_service_that_was_stopped_is_not_missed_and_one_that_falls_silent_is() {
+    let mut host = Project::new()
+        .service("resting", "heartbeat", heartbeat(free_port(), None))
+        .plugin("health")
+        .config(
+            "health",
+            "directory = \"logs/health\"\nignore = [\"health\"]\ncheck_interval = 0.05\n\
+             grace_period = 0.0\nbuffer_time = 0.0\nstale_after = 1.0\n",
+        )
+        .start_with(&["--log-level", "debug"]);
+    let written = ["health status written", "service=resting"];
+    let (line, _) = host.wait_for_log_from(0, &[&written[..], &["status=healthy"]].concat());
+    host.wait_until_running("health");
+    assert_eq!(host.project().json_lines(&["stop", "resting"]).0, 0);
+    host.wait_for_log_from(line, &[&written[..], &["status=unknown"]].concat());
+    // Written after the mark, so whoever finds this one stale finds the mark older still.
+    let silent = host.project().path().join("logs/health/silent.json");
+    fs::write(silent, r#"{"overall_status": "healthy"}"#).expect("a file");
+    host.wait_for_log(&["notice", "silent has not been heard of"]);
+    assert_eq!(host.stop().0, Some(0));
+    let notices = |service: &str| {
+        host.log().lines().filter(|line| line.contains("notice") && line.contains(service)).count()
+    };
+    assert_eq!((notices("silent"), notices("resting")), (1, 0), "{}", host.log());
+}

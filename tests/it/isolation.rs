@@ -54,6 +54,7 @@ struct Flow {
     numbers: Publisher,
     reports: Subscriber,
     sent: u64,
+    reported: u64,
 }
 
 impl Flow {
@@ -65,7 +66,7 @@ impl Flow {
             numbers.wait_for_subscriptions(&["number", "report"]);
             let mut reports = Subscriber::connect(port, &["report"]);
             numbers.ask_until_answered(&mut reports, "report", &json!({}), "report");
-            Self { numbers, reports, sent: 0 }
+            Self { numbers, reports, sent: 0, reported: 0 }
         };
         (toml, begin)
     }
@@ -77,11 +78,13 @@ impl Flow {
         self.sent += count;
     }
 
-    /// All that was sent has come, in order.
+    /// All that was sent since the last time has come, in order.
     fn missed_nothing(&mut self) {
         self.numbers.send("report", &json!({}));
         let report = self.reports.wait_for(|_, it| it["count"] != 0);
-        assert_eq!((&report["count"], &report["in_order"]), (&json!(self.sent), &json!(true)));
+        let expected = (json!(self.sent - self.reported), json!(true));
+        assert_eq!((&report["count"], &report["in_order"]), (&expected.0, &expected.1));
+        self.reported = self.sent;
     }
 }
 
@@ -366,5 +369,34 @@ fn a_message_of_many_megabytes_comes_and_goes_whole() {
     }
     let grown = resident_kib(process_of(&host, "counter")).saturating_sub(before);
     assert!(grown < 64 << 10, "{grown} KiB after 160 MiB");
+    assert_eq!(host.stop().0, Some(0));
+}
+
+#[test]
+fn a_process_that_was_suspended_holds_up_nobody_and_is_killed_when_it_should_stop() {
+    let (toml, begin) = Flow::configured();
+    let asleep = "isolation = \"process\"\nstop_timeout = 0.3\n";
+    let mut commands = Publisher::bind();
+    let project =
+        Project::new().plugin("fixture-faults").service("counter", "fixture-counter", toml);
+    let sockets = publisher(free_port()) + &subscriber(commands.port(), &["ping"]);
+    let toml = format!("{sockets}[exphost]\nplugin = \"fixture-faults\"\n{asleep}");
+    let mut host = project.config("asleep", toml).start();
+    host.wait_until_running("counter");
+    host.wait_until_running("asleep");
+    let mut flow = begin();
+    commands.wait_for_subscriptions(&["ping"]);
+    let pid = process_of(&host, "asleep");
+    kill_process(pid, Signal::STOP).expect("it is there");
+    // More than a channel holds: the clerk is not to be found in the midst of an answer.
+    for n in 0..3 {
+        commands.send("ping", &json!({"id": n, "padding": "x".repeat(1 << 20)}));
+    }
+    flow.send(300);
+    flow.missed_nothing();
+    assert_eq!(host.project().json_lines(&["stop", "asleep"]).0, 0);
+    wait_until_gone(pid);
+    flow.send(300);
+    flow.missed_nothing();
     assert_eq!(host.stop().0, Some(0));
 }

@@ -1,12 +1,14 @@
 //! The command line: one file per command.
 
 mod check;
+mod completions;
 mod config;
 mod dev;
 mod flags;
 mod inspect;
 mod list;
 mod output;
+mod project;
 mod reload;
 mod reports;
 mod run;
@@ -14,6 +16,7 @@ mod run_alone;
 mod running;
 mod service_order;
 mod status;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -136,6 +139,16 @@ enum Command {
         #[command(subcommand)]
         command: config::ConfigCommand,
     },
+    /// Make projects, list them, choose one
+    Project {
+        #[command(subcommand)]
+        command: project::ProjectCommand,
+    },
+    /// Print a script that completes commands, services and their flags: bash, zsh, fish
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// List the plugin files
     List {
         /// Print one JSON document
@@ -175,6 +188,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Tell why a service of the running host is as it is, and what to do about it
+    Why {
+        /// The service
+        service: String,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop a service of the running host and start it again as it is, without its state
+    Restart {
+        /// The service
+        service: String,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Start a service of the running host, and wait until it runs
     Start {
         /// The service
@@ -209,6 +238,8 @@ pub fn main(process: &Process<'static>) -> Exit {
         // One with a service has been taken above.
         Command::Run { service: _ } => run::run(common, process),
         Command::Config { command } => config::config(common, process, &command),
+        Command::Project { command } => project::project(common, process, &command),
+        Command::Completions { shell } => completions::completions(common, process, shell),
         Command::Check { json } => check::check(common, process, json),
         Command::List { json } => list::list(common, process, json),
         Command::Dev(arguments) => dev::dev(common, process, &arguments),
@@ -218,6 +249,10 @@ pub fn main(process: &Process<'static>) -> Exit {
         }
         Command::Reload { service, force, json, all: _ } => {
             reload::reload(common, process, reload::Reload { service, force, json })
+        }
+        Command::Why { service, json } => why::why(common, process, service, json),
+        Command::Restart { service, json } => {
+            service_order::restart(common, process, service, json)
         }
         Command::Start { service, json } => service_order::start(common, process, service, json),
         Command::Stop { service, json } => service_order::stop(common, process, service, json),

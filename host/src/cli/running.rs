@@ -7,6 +7,7 @@ use crate::control::client::NoAnswer;
 use crate::control::{Client, Place};
 use crate::environment::Process;
 use crate::prepare;
+use crate::problem::Problem;
 use crate::project::{HostSettings, Places, ProjectName};
 
 /// Connects to the host of the project that the command line means. When there is none, the user has
@@ -37,6 +38,14 @@ pub(super) fn connect(common: &Common, process: &Process<'_>) -> Result<Client, 
         output::note(&format!("note: this is the host at {socket}, process {pid}"));
     }
     Ok(client)
+}
+
+/// Tells people that the answer is of another version.
+pub(super) fn not_understood(error: &serde_json::Error) -> Exit {
+    let problem = Problem::error(format!("the host's answer is not understood: {error}"));
+    let hint = "use the exphost that the host was started with, or --json";
+    output::note(&output::problem(&problem.hint(hint)));
+    Exit::Failed
 }
 
 /// Tells people why there is no answer.

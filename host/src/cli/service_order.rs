@@ -1,4 +1,4 @@
-//! `exphost start` and `exphost stop`: has the running host start or stop a service, and waits until
+//! `exphost start`, `stop` and `restart`: has the running host start or stop a service, or both, and waits until
 //! it has come about.
 
 use serde_json::{Value, json};
@@ -11,6 +11,10 @@ use crate::supervisor::orders::Report;
 
 pub(super) fn start(common: &Common, process: &Process<'_>, service: String, json: bool) -> Exit {
     order(common, process, &Request::Start { service: service.clone() }, &service, json)
+}
+
+pub(super) fn restart(common: &Common, process: &Process<'_>, service: String, json: bool) -> Exit {
+    order(common, process, &Request::Restart { service: service.clone() }, &service, json)
 }
 
 pub(super) fn stop(common: &Common, process: &Process<'_>, service: String, json: bool) -> Exit {

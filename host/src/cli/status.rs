@@ -44,12 +44,7 @@ pub(super) fn status(
             show(&status, &TimeZone::system());
             Exit::Done
         }
-        Err(error) => {
-            let problem = Problem::error(format!("the host's answer is not understood: {error}"));
-            let hint = "use the exphost that the host was started with, or --json";
-            output::note(&output::problem(&problem.hint(hint)));
-            Exit::Failed
-        }
+        Err(error) => running::not_understood(&error),
     }
 }
 
@@ -231,7 +226,7 @@ fn restart_notes(service: &ServiceStatus, zone: &TimeZone) -> Vec<(Style, String
 }
 
 /// The time of day, and the day when it is not today.
-fn moment(at: Timestamp, zone: &TimeZone) -> String {
+pub(super) fn moment(at: Timestamp, zone: &TimeZone) -> String {
     let (at, now) = (at.to_zoned(zone.clone()), Zoned::now().with_time_zone(zone.clone()));
     let format = if at.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
     at.strftime(format).to_string()

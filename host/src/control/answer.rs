@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::connection::{Connection, Gone};
 use super::protocol::{Accepted, Code, Done, Failure, Line, Request};
+use crate::config::nearest::known_names;
 use crate::supervisor::orders::{Decision, Listener, Order, Orders, Refused, Report, Verdict};
 use crate::supervisor::status::Status;
+use crate::supervisor::why::{self, Why};
 
 /// How often a client that waits for a report is looked after.
 const LOOK: Duration = Duration::from_secs(1);
@@ -47,12 +50,20 @@ pub(super) async fn answer(
         Err(failure) => Err(failure.into()),
         Ok(status) => match request {
             Request::Status {} => tell(connection, &status).await.map(|()| true),
+            Request::Why { service } => match why(&status, &service) {
+                Ok(why) => tell(connection, &why).await.map(|()| true),
+                Err(failure) => Err(failure.into()),
+            },
             Request::Reload { service: None, force, .. } => {
                 let services = status.services.into_iter().map(|it| it.name).collect();
                 reload_all(connection, services, force, orders).await
             }
             Request::Reload { service: Some(service), force, .. } => {
                 let order = |service, listener| Order::Reload { service, force, listener };
+                one(connection, command, service, order, orders).await
+            }
+            Request::Restart { service } => {
+                let order = |service, listener| Order::Restart { service, listener };
                 one(connection, command, service, order, orders).await
             }
             Request::Start { service } => {
@@ -71,6 +82,15 @@ pub(super) async fn answer(
         Err(Stop::Gone(gone)) => return Err(gone),
     };
     connection.send(&last).await
+}
+
+/// Why a service is as it is.
+fn why(status: &Status, service: &str) -> Result<Why, Failure> {
+    why::why(status, service, Timestamp::now()).ok_or_else(|| {
+        let names: Vec<_> = status.services.iter().map(|it| it.name.as_str()).collect();
+        let failure = Failure::new(Code::Refused, format!("there is no service `{service}`"));
+        Failure { hint: known_names(service, &names, "services"), ..failure }
+    })
 }
 
 /// Has an order for one service carried out.

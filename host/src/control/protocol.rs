@@ -12,7 +12,7 @@ pub const PROTOCOL: u32 = 1;
 pub const LONGEST_REQUEST: usize = 64 * 1024;
 
 /// The commands there are.
-const COMMANDS: [&str; 4] = ["status", "reload", "start", "stop"];
+const COMMANDS: [&str; 6] = ["status", "why", "reload", "restart", "start", "stop"];
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,11 @@ const COMMANDS: [&str; 4] = ["status", "reload", "start", "stop"];
 pub enum Request {
     /// How everything is.
     Status {},
+    /// Why a service is as it is.
+    Why {
+        /// The service.
+        service: String,
+    },
     /// Have one service, or all, run what its plugin file and its configuration say now.
     Reload {
         /// The service; absent when all are meant.
@@ -31,6 +36,11 @@ pub enum Request {
         /// Whether a lower version may take the place of a higher one.
         #[serde(default, skip_serializing_if = "is_false")]
         force: bool,
+    },
+    /// Stop a service and start it again as it is.
+    Restart {
+        /// The service.
+        service: String,
     },
     /// Start a service that does not run.
     Start {
@@ -89,6 +99,8 @@ impl Request {
     pub const fn command(&self) -> &'static str {
         match self {
             Self::Status {} => "status",
+            Self::Why { .. } => "why",
+            Self::Restart { .. } => "restart",
             Self::Reload { .. } => "reload",
             Self::Start { .. } => "start",
             Self::Stop { .. } => "stop",
@@ -256,6 +268,7 @@ mod tests {
             assert_eq!(again, serde_json::from_str::<Value>(text).expect("JSON"));
             if let Line::Item(item) = line
                 && item.get("services").is_none()
+                && item.get("causes").is_none()
             {
                 serde_json::from_value::<crate::supervisor::orders::Report>(item).expect(text);
             }

@@ -109,6 +109,14 @@ impl HealthFiles {
     /// # Errors
     /// When there is no thread to be had. What is wrong with the directory goes to the log, once.
     pub fn begin(directory: PathBuf, subjects: Vec<Subject>) -> std::io::Result<Self> {
+        Self::begin_with(directory, subjects, REFRESH)
+    }
+
+    fn begin_with(
+        directory: PathBuf,
+        subjects: Vec<Subject>,
+        refresh: Duration,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         for subject in &subjects {
             let shared = Arc::clone(&shared);
@@ -116,7 +124,7 @@ impl HealthFiles {
             subject.hosted.health_record().call_on_change(wake);
         }
         let (end, ended) = channel();
-        let mut writer = Writer::new(Folder::new(directory), subjects);
+        let mut writer = Writer::new(Folder::new(directory), subjects, refresh);
         let told = Arc::clone(&shared);
         thread::Builder::new().name("health".to_owned()).spawn(move || {
             writer.write_until_closed(&told);
@@ -147,6 +155,7 @@ impl HealthFiles {
 struct Writer {
     folder: Folder,
     subjects: Vec<Known>,
+    refresh: Duration,
 }
 
 struct Known {
@@ -157,10 +166,10 @@ struct Known {
 }
 
 impl Writer {
-    fn new(folder: Folder, subjects: Vec<Subject>) -> Self {
+    fn new(folder: Folder, subjects: Vec<Subject>, refresh: Duration) -> Self {
         let subjects =
             subjects.into_iter().map(|subject| Known { subject, written: None, status: None });
-        Self { folder, subjects: subjects.collect() }
+        Self { folder, subjects: subjects.collect(), refresh }
     }
 
     fn write_until_closed(&mut self, shared: &Shared) {
@@ -171,29 +180,32 @@ impl Writer {
             let now = Instant::now();
             for known in &mut self.subjects {
                 let facts = facts.get(&known.subject.name).copied().unwrap_or_default();
-                known.write(&mut self.folder, facts, now, closing);
+                if closing || known.is_due(facts, now, self.refresh) {
+                    known.write(&mut self.folder, facts, now);
+                }
             }
             if closing {
                 return;
             }
             pause = Instant::now() + PAUSE;
             let due = self.subjects.iter().filter_map(|known| known.written);
-            until = due.map(|(_, _, at)| at + REFRESH).min().unwrap_or(now + REFRESH);
+            until = due.map(|(_, _, at)| at + self.refresh).min().unwrap_or(now + self.refresh);
         }
     }
 }
 
 impl Known {
-    fn write(&mut self, folder: &mut Folder, facts: Facts, now: Instant, anyway: bool) {
+    fn is_due(&self, facts: Facts, now: Instant, refresh: Duration) -> bool {
+        let revision = self.subject.hosted.health_record().revision();
+        self.written.is_none_or(|(written, told, at)| {
+            written != revision || told != facts || now.duration_since(at) >= refresh
+        })
+    }
+
+    fn write(&mut self, folder: &mut Folder, facts: Facts, now: Instant) {
         let health = self.subject.hosted.health_record();
         // Before what it counts: a change in between is written once more.
         let revision = health.revision();
-        let is_new = self.written.is_none_or(|(written, told, at)| {
-            written != revision || told != facts || now.duration_since(at) >= REFRESH
-        });
-        if !is_new && !anyway {
-            return;
-        }
         let (view, counted) = (health.view(), self.subject.hosted.count_up());
         let document = Document::new(&self.subject.name, &view, &counted, facts, Timestamp::now());
         folder.write(&self.subject.service_type, &document.to_json());
@@ -204,3 +216,6 @@ impl Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! What the host answers to each call of a child.
 
-use std::io::{self, ErrorKind};
-use std::os::unix::net::UnixStream;
+use std::io::{self, ErrorKind, Write};
 
+use bytes::Bytes;
 use plugin_api::SavedState;
 use plugin_api::abi::{ConfigOutcome, Counter, EnvelopeKind, Restored, RunOutcome, Severity, Step};
 use plugin_api::state::{HealthStatus, Method, StateRecord};
@@ -31,19 +31,22 @@ pub(super) struct Answerer {
     done: u64,
 }
 
-/// The answers of one call go here.
-struct Reply<'a> {
-    to: &'a UnixStream,
-    buffer: &'a mut Vec<u8>,
+/// What a call is answered with, until it is written: that is not done while the host is held, for a child
+/// that was stopped does not read.
+#[derive(Default)]
+struct Reply {
+    head: Vec<u8>,
+    body: Bytes,
 }
 
-impl Reply<'_> {
-    fn with(&mut self, value: &impl Serialize, body: &[u8]) -> io::Result<()> {
-        wire::write(self.to, self.buffer, value, body)
+impl Reply {
+    fn with(&mut self, value: &impl Serialize, body: impl Into<Bytes>) -> io::Result<()> {
+        self.body = body.into();
+        wire::put(&mut self.head, value, &self.body)
     }
 
     fn value(&mut self, value: &impl Serialize) -> io::Result<()> {
-        self.with(value, &[])
+        self.with(value, Bytes::new())
     }
 }
 
@@ -59,21 +62,16 @@ impl Answerer {
         self.taken.saturating_sub(self.done)
     }
 
-    /// Does what a call asks for. `buffer` is empty before and after.
+    /// Does what a call asks for, and answers it.
     ///
     /// # Errors
     /// `InvalidData` when the call makes no sense; otherwise when the child is gone, or cut off.
-    pub(super) fn answer(
-        &mut self,
-        frame: &Frame,
-        to: &UnixStream,
-        buffer: &mut Vec<u8>,
-    ) -> io::Result<Answered> {
+    pub(super) fn answer(&mut self, frame: &Frame, to: impl Write) -> io::Result<Answered> {
         let call: Call<'_> = frame.head()?;
         if let Call::Ended { outcome } = call {
             return Ok(Answered::Ended(known(RunOutcome::from_code(outcome))?));
         }
-        let (desk, mut reply) = (self.desk, Reply { to, buffer });
+        let (desk, mut reply) = (self.desk, Reply::default());
         let done = desk.with_host(|host| {
             let unanswered = note(host, &call, &frame.body)?;
             if unanswered {
@@ -87,7 +85,11 @@ impl Answerer {
                 _ => answer_question(host, &call, &frame.body, &mut reply),
             }
         });
-        done.unwrap_or(Err(ErrorKind::ConnectionAborted.into())).map(|()| Answered::Goes)
+        done.unwrap_or(Err(ErrorKind::ConnectionAborted.into()))?;
+        if !reply.head.is_empty() {
+            wire::send(to, &mut reply.head, &reply.body)?;
+        }
+        Ok(Answered::Goes)
     }
 
     fn count(&mut self, call: &Call<'_>) {
@@ -101,7 +103,7 @@ impl Answerer {
         host: &dyn ServiceHost,
         call: &Call<'_>,
         body: &[u8],
-        reply: &mut Reply<'_>,
+        reply: &mut Reply,
     ) -> io::Result<()> {
         match call {
             Call::Send { socket, topic } => {
@@ -123,7 +125,7 @@ impl Answerer {
                     topic_len: envelope.topic_len,
                     payload_start: envelope.payload_start,
                 };
-                reply.with(&Some(taken), &envelope.bytes)
+                reply.with(&Some(taken), envelope.bytes)
             }
             _ => Err(nonsense("a call without an answer")),
         }
@@ -173,7 +175,7 @@ fn answer_question(
     host: &dyn ServiceHost,
     call: &Call<'_>,
     body: &[u8],
-    reply: &mut Reply<'_>,
+    reply: &mut Reply,
 ) -> io::Result<()> {
     match call {
         Call::Transition { method, step } => {
@@ -184,7 +186,7 @@ fn answer_question(
         }
         Call::State => reply.value(&stepped(true, host.state())),
         Call::Health => reply.value(&host.health().code()),
-        Call::Statistics => reply.with(&(), &host.statistics()),
+        Call::Statistics => reply.with(&(), host.statistics()),
         Call::Control => reply.value(&host.mailbox_control().map(EnvelopeKind::code)),
         Call::AwaitRoom { socket } => reply.value(&host.await_room(SocketId(*socket))),
         Call::OpenSocket => {
@@ -192,7 +194,7 @@ fn answer_question(
             reply.value(&host.open_socket(spec).map(|SocketId(number)| number))
         }
         Call::TakeState => match host.take_state() {
-            Some(state) => reply.with(&Some(state.version), &state.bytes),
+            Some(state) => reply.with(&Some(state.version), state.bytes.clone()),
             None => reply.value(&None::<u32>),
         },
         Call::KeepState { version } => {
@@ -201,7 +203,7 @@ fn answer_question(
         }
         Call::TakeConfig => {
             let json = host.take_config();
-            reply.with(&json.is_some(), &json.unwrap_or_default())
+            reply.with(&json.is_some(), json.unwrap_or_default())
         }
         Call::RegisterCallsite(callsite) => reply.value(&host.register_callsite(callsite)),
         Call::CallsiteEnabled(callsite) => reply.value(&host.callsite_enabled(*callsite)),

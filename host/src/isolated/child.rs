@@ -78,8 +78,12 @@ fn run() -> io::Result<()> {
     };
     let library = Path::new(OsStr::from_bytes(hello.library));
     let remote = Remote::new(request.service.clone(), bell, reader, || leave_process(1));
-    run_service(library, &Arc::new(remote), &request);
-    Ok(())
+    // On a thread of its name, as in the host: it stands in the messages of panics.
+    let thread = std::thread::Builder::new().name(request.service.clone());
+    std::thread::scope(|scope| {
+        let run = || run_service(library, &Arc::new(remote), &request);
+        thread.spawn_scoped(scope, run).map(|_| ())
+    })
 }
 
 fn run_service(library: &Path, remote: &Arc<Remote>, request: &RunRequest) {

@@ -96,8 +96,9 @@ impl Child {
 
     /// Takes the host away and kills the process: when this returns nothing of it reaches the host.
     pub fn cut_off(&self) {
-        self.desk.cut_off();
+        // First, so that no answer is under way for longer than the process lives.
         self.kill("it was cut off".to_owned());
+        self.desk.cut_off();
     }
 
     /// Waits until the process is gone and its clerk has ended.
@@ -255,11 +256,10 @@ impl Started {
             grip,
         };
         let mut reader = BufReader::new(Patient { channel: &self.channel, watch });
-        let mut buffer = Vec::new();
         loop {
             let frame = wire::read(&mut reader)?;
             reader.get_mut().watch.look_if_due()?;
-            match answerer.answer(&frame, &self.channel, &mut buffer)? {
+            match answerer.answer(&frame, &self.channel)? {
                 Answered::Goes => {}
                 Answered::Ended(outcome) => return Ok(outcome),
             }

@@ -22,6 +22,8 @@ mod child;
 mod clerk;
 mod memory;
 mod remote;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use self::child::{is_service_process, service_main};

@@ -160,7 +160,7 @@ impl Frame {
     }
 }
 
-/// Puts a frame behind what `buffer` holds.
+/// Puts a frame without its body behind what `buffer` holds.
 ///
 /// # Errors
 /// `InvalidInput` when a part is too long; then nothing has changed.
@@ -182,9 +182,18 @@ pub(super) fn write(
     head: &impl Serialize,
     body: &[u8],
 ) -> io::Result<()> {
+    put(buffer, head, body)?;
+    send(&mut to, buffer, body)
+}
+
+/// Writes what `buffer` holds, whose last frame is without its body, and that body. `buffer` is empty
+/// afterwards.
+///
+/// # Errors
+/// When the other end is gone.
+pub(super) fn send(mut to: impl Write, buffer: &mut Vec<u8>, body: &[u8]) -> io::Result<()> {
     /// Below this a copy is cheaper than another system call.
     const WORTH_A_COPY: usize = 32 << 10;
-    put(buffer, head, body)?;
     if body.len() <= WORTH_A_COPY {
         buffer.extend_from_slice(body);
         to.write_all(buffer)?;

@@ -12,7 +12,7 @@ use super::instance::Instance;
 use super::orders::{Listener, Order, Progress, Refused, Report};
 use super::plan::Progress as Stage;
 use super::status::{LastError, RestartStatus, ServiceStatus, Status, Whereabouts};
-use super::supervised::{Life, StopKept, Supervised};
+use super::supervised::{AfterStop, Life, StopKept, Supervised};
 use super::transaction::{Because, Wish};
 use crate::config::nearest::known_names;
 
@@ -37,6 +37,11 @@ impl Supervisor {
             Order::Start { service, listener } => {
                 if self.may(&service, &listener) {
                     self.start_by_order(&service, listener);
+                }
+            }
+            Order::Restart { service, listener } => {
+                if self.may(&service, &listener) {
+                    self.restart_by_order(&service, listener);
                 }
             }
             Order::Stop { service, listener } => {
@@ -76,7 +81,6 @@ impl Supervisor {
 
     fn start_by_order(&mut self, service: &str, listener: Listener) {
         let Some(supervised) = self.find(service) else { return };
-        let depends_on = supervised.build.terms().depends_on.clone();
         let obstacle = match supervised.life {
             Life::Starting(..) | Life::Running(_) => Some("runs already"),
             Life::Stopping(..) => Some("is just stopping; start it when it has stopped"),
@@ -90,12 +94,8 @@ impl Supervisor {
         if let Some(obstacle) = obstacle {
             return refuse(&listener, format!("`{service}` {obstacle}"), None);
         }
-        let runs = |name: &String| {
-            self.services.iter().any(|it| it.name == *name && it.node().progress == Stage::Running)
-        };
-        if let Some(lost) = depends_on.iter().find(|name| !runs(name)) {
-            let error = format!("`{service}` depends on `{lost}`, which does not run");
-            return refuse(&listener, error, Some(format!("`exphost start {lost}` first")));
+        if !self.has_what_it_needs(service, &listener) {
+            return;
         }
         tracing::info!(service, "starting, by order");
         let rested = self.find(service).is_some_and(|it| matches!(it.life, Life::Resting));
@@ -112,6 +112,42 @@ impl Supervisor {
         }
         let listeners = vec![listener];
         self.wish(service, Wish { because: Because::ToStart, force: false, listeners });
+    }
+
+    /// Whether all that a service depends on runs; who asked is told otherwise.
+    fn has_what_it_needs(&mut self, service: &str, listener: &Listener) -> bool {
+        let Some(supervised) = self.find(service) else { return false };
+        let depends_on = supervised.build.terms().depends_on.clone();
+        let runs = |name: &String| {
+            self.services.iter().any(|it| it.name == *name && it.node().progress == Stage::Running)
+        };
+        let Some(lost) = depends_on.iter().find(|name| !runs(name)) else { return true };
+        let error = format!("`{service}` depends on `{lost}`, which does not run");
+        refuse(listener, error, Some(format!("`exphost start {lost}` first")));
+        false
+    }
+
+    /// Unlike a stop and a start, this leaves nothing on disk that would keep the service stopped if
+    /// the host died in between; unlike a reload, it looks at no file and forgets the state.
+    fn restart_by_order(&mut self, service: &str, listener: Listener) {
+        let Some(supervised) = self.find(service) else { return };
+        if !supervised.has_thread() {
+            return self.start_by_order(service, listener);
+        }
+        if supervised.to_rest {
+            return refuse(&listener, format!("`{service}` is just stopping, by order"), None);
+        }
+        if !self.has_what_it_needs(service, &listener) {
+            return;
+        }
+        tracing::info!(service, "restarting, by order");
+        self.give_up(service, "the service was restarted by order");
+        self.service(service, |it| {
+            it.restart_listeners.push(listener);
+            it.after_stop = AfterStop::Anew;
+            it.ask_to_stop(Instant::now());
+            it.tell_restart(None, None);
+        });
     }
 
     fn stop_by_order(&mut self, service: &str, listener: Listener) {
@@ -217,6 +253,24 @@ impl Supervised {
             let progress = Progress { service, state, done, ok, detail: detail.clone() };
             // One that went away changes nothing.
             let _ = listener.send(Report::Progress(progress));
+        }
+    }
+
+    /// Tells those who wait for it to run again how far it is; `end` says whether it came about.
+    pub(super) fn tell_restart(&mut self, end: Option<bool>, detail: Option<String>) {
+        let progress = Progress {
+            service: self.name.clone(),
+            state: self.state_word(),
+            done: end.is_some(),
+            ok: end.unwrap_or(true),
+            detail,
+        };
+        for listener in &self.restart_listeners {
+            // One that went away changes nothing.
+            let _ = listener.send(Report::Progress(progress.clone()));
+        }
+        if end.is_some() {
+            self.restart_listeners.clear();
         }
     }
 

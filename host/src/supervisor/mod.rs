@@ -18,6 +18,7 @@ mod transaction;
 mod trial;
 mod undertaker;
 mod vitals;
+pub mod why;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -34,6 +34,14 @@ pub enum Order {
         /// Who hears of it.
         listener: Listener,
     },
+    /// Stop a service and start it again, with the build and the configuration that it has; one that
+    /// does not run is started.
+    Restart {
+        /// The service.
+        service: String,
+        /// Who hears of it.
+        listener: Listener,
+    },
     /// Look for plugin files that changed, and reload what they concern.
     LookForPlugins,
     /// Look for configuration files that changed, and apply what they say.

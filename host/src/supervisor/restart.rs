@@ -26,6 +26,10 @@ impl Supervisor {
             self.remember(service, kept);
         }
         let Some(supervised) = self.find(service) else { return };
+        if stopping || supervised.to_rest || after != AfterStop::Anew {
+            let detail = supervised.why.clone().or_else(|| supervised.last_words());
+            supervised.tell_restart(Some(false), detail);
+        }
         if stopping || supervised.to_rest {
             supervised.close_down();
             supervised.rest_if_ordered();
@@ -33,6 +37,12 @@ impl Supervisor {
             match after {
                 AfterStop::Wait => self.resume(service),
                 AfterStop::Stay => supervised.close_down(),
+                AfterStop::Anew => {
+                    supervised.record.start_ordered();
+                    supervised.why = None;
+                    self.forget_state(service);
+                    self.resume(service);
+                }
                 AfterStop::Judge => {
                     supervised.note_why(end);
                     self.judge(service, end);
@@ -116,6 +126,7 @@ impl Supervisor {
         self.service(service, |supervised| {
             let now = Instant::now();
             supervised.record.runs(now);
+            supervised.tell_restart(Some(true), None);
             supervised.schedule_snapshot(now);
             let patience = supervised.build.terms().start_timeout;
             supervised.ready_by = Some(now + patience).filter(|_| !supervised.is_of_use());

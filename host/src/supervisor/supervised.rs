@@ -89,6 +89,8 @@ pub(super) enum AfterStop {
     Wait,
     /// It stays stopped until it is started by order.
     Stay,
+    /// It starts again, by order.
+    Anew,
 }
 
 /// Whether the stop of a service by order is on disk.
@@ -120,6 +122,8 @@ pub(super) struct Supervised {
     pub(super) hangs_at_rest: bool,
     /// Who waits for it to have stopped.
     pub(super) stop_listeners: Vec<Listener>,
+    /// Who waits for it to run again.
+    pub(super) restart_listeners: Vec<Listener>,
     /// Whether the stop that those wait for outlives the host.
     pub(super) stop_kept: StopKept,
     /// What becomes of it when it has stopped for another reason.
@@ -176,6 +180,7 @@ impl Supervised {
             to_rest: false,
             hangs_at_rest: false,
             stop_listeners: Vec::new(),
+            restart_listeners: Vec::new(),
             stop_kept: StopKept::Told(None),
             after_stop: AfterStop::Judge,
             is_ready: false,

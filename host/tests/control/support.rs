@@ -195,6 +195,10 @@ impl MadeUp {
                         say(&listener, progress(&service, "stopped", true));
                     });
                 }
+                Some(Order::Restart { service, listener }) => {
+                    say(&listener, progress(&service, "stopping", false));
+                    say(&listener, progress(&service, "running", true));
+                }
                 Some(Order::Start { service, listener }) => {
                     let error = format!("`{service}` runs already");
                     say(&listener, Report::Refused(Refused { error, hint: None }));

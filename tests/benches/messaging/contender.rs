@@ -57,15 +57,21 @@ impl Process {
         }
     }
 
-    /// Processor time that its threads have had, in nanoseconds.
+    /// Processor time that its threads have had, and those of its services' processes, in nanoseconds.
     fn cpu_ns(&self) -> u64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.id())).expect("it lives");
-        let of_task = |task: fs::DirEntry| {
-            // A thread may end between the two.
-            let times = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            times.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+        let tasks =
+            || fs::read_dir(format!("/proc/{}/task", self.id())).expect("it lives").flatten();
+        // A thread may end between the two.
+        let read = |task: fs::DirEntry, file: &str| {
+            fs::read_to_string(task.path().join(file)).unwrap_or_default()
         };
-        tasks.flatten().map(of_task).sum::<u64>()
+        let children: String = tasks().map(|task| read(task, "children")).collect();
+        let of_child = |pid: &str| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+        let of_children = children.split_whitespace().flat_map(of_child).flatten();
+        let of_task = |task: fs::DirEntry| -> u64 {
+            read(task, "schedstat").split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+        };
+        tasks().chain(of_children).map(of_task).sum()
     }
 
     /// A raw peer, or one in Python.
@@ -94,6 +100,9 @@ pub(crate) const ON_ZEROMQ: &str = "exphost-zeromq";
 /// A host with services whose payloads are JSON text already, which they need not serialise.
 pub(crate) const READY: &str = "exphost-ready";
 
+/// A host with services in processes of their own.
+pub(crate) const APART: &str = "exphost-process";
+
 /// The host under its names: first as it usually is.
 fn hosts(options: &Options, also: &[&'static str]) -> Vec<&'static str> {
     let names = std::iter::once("exphost").chain(also.iter().copied());
@@ -108,6 +117,14 @@ fn start(name: &str, project: Project, services: &[&str]) -> Process {
         host.wait_until_running(service);
     }
     Process::Host(Box::new(host))
+}
+
+/// Adds a service to the project of a host.
+fn with_service(project: Project, name: &str, service: &str, toml: &str) -> Project {
+    let isolation = if name == APART { "process" } else { "thread" };
+    let directives =
+        format!("[exphost]\nplugin = \"fixture-bench\"\nisolation = \"{isolation}\"\n");
+    project.plugin("fixture-bench").config(service, format!("{toml}\n{directives}"))
 }
 
 /// One table of a socket in TOML. The high-water marks of ZeroMQ are out of the way, as they are in the
@@ -140,7 +157,7 @@ pub(crate) fn stations(
                 let toml = socket("zmq.publisher", out, true)
                     + &socket("zmq.subscriber", link.port(), false)
                     + EVERYTHING;
-                start(name, Project::new().service("bench", "fixture-bench", toml), &["bench"])
+                start(name, with_service(Project::new(), name, "bench", &toml), &["bench"])
             } else {
                 Process::peer(name, "station", &[link.port(), out])
             };
@@ -169,8 +186,8 @@ pub(crate) fn pairs(options: &Options, also: &[&'static str]) -> Vec<Contender<L
                     + &socket("peer.publisher", fro, true)
                     + &socket("peer.subscriber", to, false)
                     + EVERYTHING;
-                let project = Project::new().service("first", "fixture-bench", first);
-                let project = project.service("second", "fixture-bench", second);
+                let project = with_service(Project::new(), name, "first", &first);
+                let project = with_service(project, name, "second", &second);
                 start(name, project, &["first", "second"])
             } else {
                 Process::peer(name, "pair", &[link.port(), out, to, fro])
@@ -184,7 +201,7 @@ pub(crate) fn pairs(options: &Options, also: &[&'static str]) -> Vec<Contender<L
 
 /// Everybody with one worker, which takes tasks from the bench and pushes results to it.
 pub(crate) fn workers(options: &Options) -> Vec<Contender<Controller>> {
-    hosts(options, &[ON_ZEROMQ])
+    hosts(options, &[ON_ZEROMQ, APART])
         .into_iter()
         .chain(libraries(options))
         .map(|name| {
@@ -193,7 +210,7 @@ pub(crate) fn workers(options: &Options) -> Vec<Contender<Controller>> {
             let process = if name.starts_with("exphost") {
                 let toml =
                     socket("worker.pull", tasks, false) + &socket("worker.push", results, false);
-                start(name, Project::new().service("bench", "fixture-bench", toml), &["bench"])
+                start(name, with_service(Project::new(), name, "bench", &toml), &["bench"])
             } else {
                 Process::peer(name, "worker", &[tasks, results])
             };

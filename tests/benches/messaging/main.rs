@@ -10,7 +10,8 @@
 //! cargo bench -p exphost-tests --bench messaging -- --sizes 100,4096 # frames of other sizes, in bytes
 //! ```
 //!
-//! `exphost-ready` publishes JSON text that it has already, `exphost-zeromq` has the host on its other
+//! `exphost-ready` publishes JSON text that it has already, `exphost-process` has the services in processes of their
+//! own, `exphost-zeromq` has the host on its other
 //! transport. Every contender is a process of its own and does what the host's service does, but for one thing: it
 //! looks at no payload, whereas the host makes sure that each is JSON before a handler sees it.
 //!

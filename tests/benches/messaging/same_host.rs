@@ -2,7 +2,7 @@
 //! with libzmq and pyzmq, tcp with `zeromq`, which has no other.
 
 use crate::Options;
-use crate::contender::{READY, Round, measure, pairs};
+use crate::contender::{APART, READY, Round, measure, pairs};
 use crate::report::{Case, Unit};
 
 /// Tosses of one race: their figures fit one message.
@@ -10,7 +10,7 @@ const TOSSES: u64 = 1_000;
 
 /// Messages per second from one service to the other.
 pub(crate) fn throughput(options: &Options, done: &mut dyn FnMut(Case)) {
-    let mut contenders = pairs(options, &[READY]);
+    let mut contenders = pairs(options, &[READY, APART]);
     for &size in &options.sizes {
         let rows = measure(options, &mut contenders, |contender| {
             contender.end.relay_round(size, contender.name == READY, options.round)
@@ -22,7 +22,7 @@ pub(crate) fn throughput(options: &Options, done: &mut dyn FnMut(Case)) {
 
 /// From right before a publish to the first line of the other service's handler.
 pub(crate) fn latency(options: &Options, done: &mut dyn FnMut(Case)) {
-    let mut contenders = pairs(options, &[]);
+    let mut contenders = pairs(options, &[APART]);
     let rows = measure(options, &mut contenders, |contender| {
         let begun = std::time::Instant::now();
         let mut took = Vec::new();
