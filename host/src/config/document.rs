@@ -85,6 +85,13 @@ impl Document {
         };
         let table = reader.table(table.get_ref(), &KeyPath::root());
         let mut problems: Vec<_> = errors.iter().map(|error| broken(file, text, error)).collect();
+        // What comes after a list without an end is taken for its items, line by line.
+        let endless = problems.iter().find(|problem| problem.message.ends_with(OPEN_LIST));
+        if let Some(line) = endless.map(|problem| problem.line) {
+            problems.retain(|it| {
+                it.line < line || (it.line == line && it.message.ends_with(OPEN_LIST))
+            });
+        }
         // One slip makes the parser stumble several times on the same line.
         problems.dedup_by_key(|problem| problem.line);
         let names_host = names_host(text);
@@ -108,6 +115,9 @@ fn has_open_quote(text: &str, offset: usize) -> bool {
     before.rsplit('\n').next().is_some_and(|line| line.contains(['"', '\'']))
 }
 
+/// What is said where a list goes on that somebody thought was over.
+const OPEN_LIST: &str = "the list that begins above has no end, or lacks a comma";
+
 fn names_host(text: &str) -> bool {
     text.lines().any(|line| line.trim_start().starts_with("[exphost"))
 }
@@ -124,6 +134,8 @@ fn broken(file: &Path, text: &str, error: &toml::de::Error) -> Problem {
         ("the text has no closing quote", "write `key = \"text\"`")
     } else if about_value && ["true", "false"].contains(&small.as_str()) {
         ("true and false are written in small letters", "write true or false")
+    } else if message.starts_with("missing comma between array elements") {
+        (OPEN_LIST, "write a comma between the items, and ] behind the last")
     } else if rest.starts_with(',') {
         (
             "there is a comma after the value",

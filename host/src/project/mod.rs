@@ -159,6 +159,13 @@ impl Project {
             problems.append(&mut about_files);
             known.clone()
         });
+        let config = places.alone.as_ref().and_then(|alone| alone.config.as_ref());
+        let missing = config.filter(|config| !config.exists());
+        problems.extend(missing.map(|config| {
+            let problem = Problem::error("there is no such file").in_file(config);
+            problem.hint("--config names the file of the service's configuration")
+        }));
+        let names = if missing.is_some() { Vec::new() } else { names };
         let services = names.iter().map(|service| match places.service_file(name, service) {
             (file, true) => ServiceFile::read(service, &file),
             (file, false) => ServiceFile::absent(service, &file),
