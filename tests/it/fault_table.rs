@@ -240,18 +240,30 @@ fn whatever_a_service_does_the_others_miss_nothing_and_it_comes_back() {
     });
     say("| fault | phase | isolation | what became of it | others missed | back after |");
     say("|---|---|---|---|---|---|");
+    let (mut panics, mut crashes) = (Vec::new(), Vec::new());
     for case in cases.filter(|case| case.makes_sense()).filter(chosen) {
         let outcome = play(case);
         say(&row(case, &outcome));
         assert_eq!(outcome.missed.map(|(missed, _)| missed).unwrap_or_default(), 0, "{case:?}");
         assert_eq!(outcome.missed.is_none(), case.ends_the_host(), "{case:?}");
-        let limit = match case.fault {
-            "panic" => Duration::from_millis(100),
-            _ if case.is_of_the_process() => Duration::from_millis(500),
-            _ => DEADLINE,
-        };
-        // The figures are promised for a machine that does this alone.
-        let slack = if all { 1 } else { 20 };
-        assert!(outcome.back.unwrap_or_default() < limit * slack, "{case:?}: {outcome:?}");
+        let came_back = outcome.back.filter(|_| !matches!(case.fault, "hang" | "spin"));
+        match (case.fault, came_back) {
+            ("panic", Some(back)) => panics.push(back),
+            (_, Some(back)) if case.is_of_the_process() => crashes.push(back),
+            _ => {}
+        }
     }
+    back_within(Duration::from_millis(100), "a panic", panics);
+    back_within(Duration::from_millis(500), "a crash of a process", crashes);
+}
+
+/// Holds the usual time against what is promised; a single one may have met with whatever else the
+/// machine was doing.
+fn back_within(promised: Duration, after: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let (usual, worst) = (times[times.len() / 2], times[times.len() - 1]);
+    say(&format!(
+        "back after {after}: usually {usual:?}, at worst {worst:?}, promised {promised:?}"
+    ));
+    assert!(usual < promised, "after {after}: {times:?}");
 }

@@ -23,6 +23,7 @@ mod hostile;
 mod isolation;
 mod logs;
 mod older_plugins;
+mod operating;
 mod operator_stops;
 mod readme;
 mod recovery;

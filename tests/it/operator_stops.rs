@@ -30,6 +30,8 @@ enum Happening {
     Stop,
     /// The operator starts it.
     Start,
+    /// The operator restarts it.
+    StartAnew,
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -42,6 +44,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Restart),
         3 => Just(Stop),
         1 => Just(Start),
+        1 => Just(StartAnew),
     ]
 }
 
@@ -110,12 +113,15 @@ impl Scene {
                 self.is_stopped = true;
                 self.since = self.host().log().lines().count();
             }
-            Happening::Start => {
-                // It may run already, or not be able to.
-                self.host().project().json_lines(&["start", "it"]);
-                self.is_stopped = false;
-            }
+            // It may run already, or not be able to.
+            Happening::Start => self.order_to_run("start"),
+            Happening::StartAnew => self.order_to_run("restart"),
         }
+    }
+
+    fn order_to_run(&mut self, order: &str) {
+        self.host().project().json_lines(&[order, "it"]);
+        self.is_stopped = false;
     }
 
     /// Whether the service is as the operator wants it. An answer of the host comes after all that

@@ -381,6 +381,23 @@ fn sighup_applies_the_configuration_and_no_new_build() {
 }
 
 #[test]
+fn a_configuration_that_was_corrected_is_not_passed_over_because_a_plugin_file_is_young() {
+    // No file comes to rest in the time of this test.
+    let mut changeling = Changeling::start("watch = false\nsettle = 60\n");
+    let path = changeling.host.project().config_path("changeling");
+    let text = std::fs::read_to_string(&path).expect("read");
+    std::fs::write(&path, format!("lable = \"red\"\n{text}")).expect("written");
+    changeling.host.signal(rustix::process::Signal::HUP);
+    changeling.host.wait_for_log(&["changeling", "not reloaded", "lable"]);
+    changeling.install(Build::good(701, "two"));
+    std::fs::write(&path, format!("label = \"blue\"\n{text}")).expect("written");
+    changeling.host.signal(rustix::process::Signal::HUP);
+    changeling.host.wait_for_log(&["changeling", "INFO", "reloaded", "to=7.70.701"]);
+    assert_eq!(changeling.report()["label"], "blue");
+    assert_eq!(changeling.status()["pending"], Value::Null);
+}
+
+#[test]
 fn a_reload_of_a_file_that_is_gone_does_not_make_it_be_there() {
     let changeling = Changeling::start("watch = true\nsettle = 0.05\n");
     let file = changeling.host.project().plugins().join(Build::file_name());

@@ -169,3 +169,23 @@ fn a_service_that_is_not_critical_is_not_missed() {
         manager.until("WATCHDOG=1");
     }
 }
+
+#[test]
+fn a_critical_service_that_hangs_is_not_alive() {
+    let manager = Manager::at_a_path();
+    let mut commands = Publisher::bind();
+    let toml = format!(
+        "fault = \"hang\"\nplace = \"handler\"\n{}{}[exphost]\nplugin = \"fixture-faults\"\n\
+         beat_timeout = 2\nstop_timeout = 0.5\ncritical = true\n",
+        publisher(free_port()),
+        subscriber(commands.port(), &["fault"]),
+    );
+    let project = beating().plugin("fixture-faults").config("vital", toml);
+    let host = manager.start(project, &[("WATCHDOG_USEC", "300000")]);
+    manager.until("READY=1");
+    commands.wait_for_subscriptions(&["fault"]);
+    commands.send("fault", &json!({}));
+    // Its thread is there, and its state is RUNNING: the beat that is missing tells.
+    host.wait_for_log(&["a critical service is gone", "vital"]);
+    assert!(host.log_file("vital").contains("strikes"));
+}

@@ -13,7 +13,7 @@ use crate::config::nearest::known_names;
 use crate::control::protocol::Request;
 use crate::environment::Process;
 use crate::problem::Problem;
-use crate::supervisor::status::{ServiceStatus, Status};
+use crate::supervisor::status::{ServiceStatus, Status, Whereabouts};
 
 pub(super) fn status(
     common: &Common,
@@ -96,12 +96,14 @@ fn text(status: &Status, zone: &TimeZone) -> Vec<String> {
 /// One line for each service, coloured as a whole when something is the matter with it: the width of
 /// a cell is counted with its colours.
 fn table(status: &Status, zone: &TimeZone) -> Vec<String> {
-    const HEADER: [&str; 11] = [
+    const HEADER: [&str; 13] = [
         "SERVICE",
         "STATE",
         "HEALTH",
         "VERSION",
         "GENERATION",
+        "RESTARTS",
+        "RUNS AS",
         "SINCE",
         "UP",
         "RECEIVED",
@@ -119,6 +121,8 @@ fn table(status: &Status, zone: &TimeZone) -> Vec<String> {
             service.health.to_string(),
             plain(&service.version),
             service.generation.to_string(),
+            service.restarts.to_string(),
+            runs_as(&service.whereabouts),
             moment(service.since, zone),
             service.uptime.map_or_else(|| "-".to_owned(), duration),
             service.messages_received.to_string(),
@@ -128,7 +132,7 @@ fn table(status: &Status, zone: &TimeZone) -> Vec<String> {
         ]);
     }
     for (index, column) in table.column_iter_mut().enumerate() {
-        if index == 4 || index >= 7 {
+        if matches!(index, 4 | 5) || index >= 9 {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -136,6 +140,15 @@ fn table(status: &Status, zone: &TimeZone) -> Vec<String> {
     let lines = table.to_string();
     let lines = lines.lines().map(str::trim_end);
     lines.zip(styles).map(|(line, style)| format!("{style}{line}{style:#}")).collect()
+}
+
+/// `thread 4243`, `process 4250`.
+fn runs_as(whereabouts: &Whereabouts) -> String {
+    match (whereabouts.pid, whereabouts.thread) {
+        (Some(pid), _) => format!("process {pid}"),
+        (None, Some(thread)) => format!("thread {thread}"),
+        (None, None) => "-".to_owned(),
+    }
 }
 
 fn style(service: &ServiceStatus) -> Style {

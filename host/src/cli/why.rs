@@ -45,13 +45,13 @@ fn text(why: &Why, zone: &TimeZone) -> Vec<String> {
     let mut lines = vec![format!("{service}: {BAD}{state}{BAD:#}")];
     for cause in &why.causes {
         let indent = "  ".repeat(cause.depth + 1);
-        let name = if cause.service == why.service { "it" } else { &plain(&cause.service) };
+        let name = plain(&cause.service);
         let at = cause.at.map(|at| format!(" ({})", moment(at, zone))).unwrap_or_default();
         let text = plain(&cause.text);
         let line = match cause.kind.as_str() {
             // What was said, in the words of whoever said it.
             "failed" if cause.depth > 0 => format!("{indent}because: {text}{at}"),
-            _ => format!("{indent}{name} {text}{at}"),
+            _ => format!("{indent}{name}: {text}{at}"),
         };
         lines.push(line);
     }

@@ -19,6 +19,8 @@
 //!    boundary, and only then take the module. After that each function of the module has the
 //!    signature that the host believes it has; this is what all calls in `library.rs` and `vtable.rs`
 //!    rest on.
+//!    The build of a service that has a process of its own is not opened here but there ([`code`]), by the
+//!    same steps; it shares that process with nobody.
 //! 6. [`instance`] calls `run` on a thread of its own. No plugin code runs on a thread that outlives
 //!    it: the short calls of step 5 have a thread each, which is joined.
 //! 7. [`unload`] closes a library when it is proved that nothing leads into it any more, and else

@@ -427,7 +427,9 @@ impl Supervised {
             Because::ConfigChanged if !follows_plugins && !for_its_config => How::IfConfigChanged,
             Because::Begun | Because::ConfigChanged | Because::PluginsChanged => How::IfChanged {
                 refused: pending.filter(|it| !is_of_config(it)).and_then(|it| it.sha256.clone()),
-                at_rest: wish.because != Because::Begun,
+                // A file that changed just now is left to the watcher, which tells when it has come to
+                // rest. Where nobody watches, nobody would come back to it.
+                at_rest: follows_plugins && wish.because != Because::Begun,
             },
         };
         Asked { service: self.name.clone(), present: self.build.present.clone(), how }

@@ -156,9 +156,7 @@ impl<'a> Inquiry<'a> {
         }
         self.hint(format!("`exphost logs {name}` has what it said before"));
         self.hint(match restart.next_at {
-            Some(_) => format!(
-                "mend it: a new build or configuration is taken up by `exphost reload {name}`"
-            ),
+            Some(_) => format!("mend it, then `exphost reload {name}`"),
             None => format!("mend it, then `exphost start {name}`"),
         });
     }

@@ -56,7 +56,7 @@ async fn status_shows_a_table_and_what_needs_attention() {
     let pid = std::process::id();
     assert_eq!(lines[0], format!("test: exphost 0.1.0, process {pid}, up 1 min 15 s"));
     let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let header = "SERVICE STATE HEALTH VERSION GENERATION SINCE UP RECEIVED SENT QUEUE DROPPED";
+    let header = "SERVICE STATE HEALTH VERSION GENERATION RESTARTS RUNS AS SINCE UP RECEIVED SENT QUEUE DROPPED";
     assert_eq!(words(lines[2]), words(header));
     assert_eq!(words(lines[3])[..5], ["core", "running", "error", "1.2.0", "7"]);
     assert_eq!(words(lines[4])[..5], ["heartbeat", "running", "healthy", "1.2.0", "7"]);
@@ -236,4 +236,26 @@ async fn a_session_gives_no_orders_to_a_host_that_runs_elsewhere() {
     assert_eq!(code, Some(0), "{stderr}");
     let socket = usual.join("test.sock").display().to_string();
     assert!(stderr.contains(&format!("note: this is the host at {socket}, process ")), "{stderr}");
+}
+
+#[tokio::test]
+async fn why_tells_causes_and_hints() {
+    let host = Host::start();
+    let (code, stdout, stderr) = exphost(&host.directory, &["why", "core"]).await;
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.starts_with("core: running\n  core: is being reloaded, at stop\n"), "{stdout}");
+    assert!(stdout.contains("the newer build 1.3.0 was refused at probe"), "{stdout}");
+    assert!(!stdout.contains('\u{1b}'), "what a plugin says cannot steer the terminal: {stdout}");
+    let (_, stdout, _) = exphost(&host.directory, &["why", "heartbeat"]).await;
+    assert_eq!(stdout, "heartbeat: running, and nothing is the matter with it\n");
+    let (code, _, stderr) = exphost(&host.directory, &["why", "hartbeat"]).await;
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("no service `hartbeat`") && stderr.contains("`heartbeat`"), "{stderr}");
+}
+
+#[tokio::test]
+async fn restart_tells_how_far_it_is() {
+    let host = Host::start();
+    let (code, stdout, _) = exphost(&host.directory, &["restart", "heartbeat"]).await;
+    assert_eq!((code, stdout.as_str()), (Some(0), "heartbeat: stopping\nheartbeat: running\n"));
 }

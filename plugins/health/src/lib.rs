@@ -22,15 +22,23 @@ use crate::level::Level;
 use crate::monitor::{Moment, Monitor, Rules};
 use crate::notice::{Buffer, Notice};
 
-/// The version of [`Monitor`]'s form.
-const MONITOR_VERSION: u32 = 1;
+/// The version of [`Memory`]'s form.
+const MEMORY_VERSION: u32 = 1;
+
+saved_state! {
+    /// What the next instance goes on with.
+    struct Memory {
+        monitor: Monitor,
+        /// What people believe to have been told, and were not yet.
+        buffer: Buffer,
+    }
+}
 
 struct HealthService {
     config: Config,
     rules: Rules,
     directory: PathBuf,
-    monitor: Monitor,
-    buffer: Buffer,
+    memory: Memory,
     /// There from the start, if notices are sent.
     outbox: Option<Outbox>,
 }
@@ -46,15 +54,14 @@ impl Service for HealthService {
         Ok(Self {
             rules: rules(&config),
             directory: directory(&config),
-            monitor: Monitor::default(),
-            buffer: Buffer::default(),
+            memory: Memory::default(),
             outbox: None,
             config,
         })
     }
 
     async fn restore_state(&mut self, _: &Context, state: SavedState) -> Result<()> {
-        self.monitor = state.read(MONITOR_VERSION)?;
+        self.memory = state.read(MEMORY_VERSION)?;
         Ok(())
     }
 
@@ -68,10 +75,8 @@ impl Service for HealthService {
         Ok(())
     }
 
-    async fn save_state(&mut self, ctx: &Context) -> Result<Option<SavedState>> {
-        // What people believe to have been told is sent before another build goes by it.
-        self.tell(ctx, Duration::ZERO, now());
-        SavedState::of(MONITOR_VERSION, &self.monitor)
+    async fn save_state(&mut self, _: &Context) -> Result<Option<SavedState>> {
+        SavedState::of(MEMORY_VERSION, &self.memory)
     }
 
     async fn on_tick(&mut self, ctx: &Context) -> Result<()> {
@@ -87,11 +92,11 @@ impl Service for HealthService {
         };
         ctx.record_health_check("files", HealthStatus::Healthy, "can be read");
         let now = now();
-        let findings = self.monitor.look(&seen, &self.rules, now);
+        let findings = self.memory.monitor.look(&seen, &self.rules, now);
         for service in &findings.outlived {
             self.delete(service);
         }
-        self.buffer.add(findings.events, now);
+        self.memory.buffer.add(findings.events, now);
         self.tell(ctx, Duration::from_secs_f64(self.config.buffer_time), now);
         Ok(())
     }
@@ -100,7 +105,7 @@ impl Service for HealthService {
 impl HealthService {
     /// Tells what has waited for `time`.
     fn tell(&mut self, ctx: &Context, time: Duration, now: Moment) {
-        let Some(notice) = self.buffer.take(ctx.project(), time, now) else { return };
+        let Some(notice) = self.memory.buffer.take(ctx.project(), time, now) else { return };
         log(&notice);
         let Some(outbox) = &self.outbox else { return };
         for request in http::requests(&notice, ctx.project(), &self.config) {

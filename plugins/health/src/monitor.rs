@@ -27,7 +27,8 @@ pub(crate) struct Rules {
 }
 
 /// Something to tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(crate = "plugin_api::serde")]
 pub(crate) struct Event {
     pub(crate) service: String,
     pub(crate) kind: Kind,
@@ -36,7 +37,8 @@ pub(crate) struct Event {
 }
 
 /// What happened to a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(crate = "plugin_api::serde")]
 pub(crate) enum Kind {
     /// Something is the matter with it, or something else than before.
     Trouble(Trouble, Level),

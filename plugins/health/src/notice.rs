@@ -23,12 +23,13 @@ pub(crate) struct Notice {
     pub(crate) left_out: usize,
 }
 
-/// Events that wait for others.
-#[derive(Debug, Default)]
-pub(crate) struct Buffer {
-    events: Vec<Event>,
-    left_out: usize,
-    since: Option<Moment>,
+saved_state! {
+    /// Events that wait for others.
+    pub(crate) struct Buffer {
+        events: Vec<Event>,
+        left_out: usize,
+        since: Option<Moment>,
+    }
 }
 
 impl Buffer {
@@ -165,6 +166,16 @@ mod tests {
         );
         assert_eq!((notice.priority(), notice.tag()), (5, "rotating_light"));
         assert_eq!(buffer.take("studio", TIME, at(200)), None, "it is told once");
+    }
+
+    #[test]
+    fn what_waits_when_a_state_is_saved_is_told_by_the_next_instance_in_its_time() {
+        let mut buffer = Buffer::default();
+        buffer.add(vec![event("core", Some(Level::Error)), event("audio", None)], at(100));
+        let saved = SavedState::of(1, &buffer).unwrap().unwrap();
+        let mut next: Buffer = saved.read(1).unwrap();
+        assert_eq!(next.take("studio", TIME, at(104)), None);
+        assert_eq!(next.take("studio", TIME, at(105)), buffer.take("studio", TIME, at(105)));
     }
 
     #[test]
