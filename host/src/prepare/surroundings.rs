@@ -16,7 +16,8 @@ use crate::problem::{Problem, Severity};
 pub fn around(prepared: &Prepared, process: &Process<'_>) -> Vec<Problem> {
     let configurations = prepared.services.iter().map(|it| (&it.config, &it.origins));
     let (sockets, _) = endpoints(configurations);
-    let mut problems = unbound(&sockets);
+    // Who is missing can be said only when everybody can be asked.
+    let mut problems = if prepared.is_good() { unbound(&sockets) } else { Vec::new() };
     let socket = prepared.settings.control.socket.as_deref();
     let socket = Place::of_host(&prepared.project, socket, process).socket().to_owned();
     let control = socket.parent().map(Path::to_owned).unwrap_or_default();
