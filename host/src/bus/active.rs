@@ -15,6 +15,7 @@ use super::meeting::Place;
 use super::numbers::Seen;
 use super::options::SocketOption;
 use super::stats::{RateLimit, SocketRecord, add};
+use super::tap::{Direction, Passing};
 use super::transport::{PeerEvent, Received, Sent, Transport};
 use crate::message::{Envelope, SocketId};
 use crate::service::mailbox::{MailboxLimits, RoomNotice};
@@ -224,6 +225,12 @@ pub(super) fn receive(
                                 (&frame[..parts.topic_len], &frame[parts.payload_start..]);
                             missed += socket.seen.missing_before(topic, payload);
                         }
+                        record.passes(|| Passing {
+                            direction: Direction::Received,
+                            local: false,
+                            topic: frame.get(..parts.topic_len).unwrap_or_default(),
+                            payload: frame.get(parts.payload_start..).unwrap_or_default(),
+                        });
                         batch.push(Envelope {
                             kind,
                             socket: Some(id),

@@ -14,6 +14,7 @@ mod numbers;
 pub mod options;
 mod routes;
 mod stats;
+pub mod tap;
 mod thread;
 pub mod transport;
 mod wake;
@@ -34,6 +35,7 @@ use self::endpoint::Endpoint;
 use self::options::SocketOption;
 use self::routes::{Publishing, publish};
 use self::stats::{Counters, Lines, Offered, Outbox, SocketRecord, add};
+use self::tap::{Direction, Listening, Passing, Taps, TooMany};
 use self::thread::{BusThread, Command, Opening, Which};
 use self::transport::{OpenError, SocketPlan, Transport, TransportKind};
 use self::wake::Waker;
@@ -175,6 +177,7 @@ struct BusShared {
     past: Mutex<BTreeMap<String, Totals>>,
     next_id: AtomicI32,
     closed: AtomicBool,
+    taps: Arc<Taps>,
 }
 
 impl BusShared {
@@ -232,6 +235,7 @@ impl Bus {
             past: Mutex::default(),
             next_id: AtomicI32::new(1),
             closed: AtomicBool::new(false),
+            taps: Arc::default(),
         });
         let (commands, inbox) = channel();
         let for_thread = Arc::clone(&shared);
@@ -331,6 +335,7 @@ impl BusHandle {
             lines: Lines::default(),
             stalled: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            taps: Arc::clone(&self.shared.taps),
         });
         let (reply, answer) = sync_channel(1);
         self.command(Command::Open(Opening { record, lane, reply }));
@@ -387,6 +392,8 @@ impl BusHandle {
             }
             Offered::Closed => SendOutcome::NoSocket,
             Offered::Queued => {
+                let direction = Direction::Sent;
+                record.passes(|| Passing { direction, local: false, topic: b"", payload });
                 self.shared.waker.wake();
                 SendOutcome::Queued
             }
@@ -461,6 +468,14 @@ impl BusHandle {
         let stats: Vec<_> = of_it.map(|record| record.stats()).collect();
         stats.iter().for_each(|stats| totals.take_in(stats));
         (stats, totals)
+    }
+
+    /// Listens to all messages that pass and whose topic begins with `topic`.
+    ///
+    /// # Errors
+    /// When too many listen already.
+    pub fn listen(&self, topic: String) -> Result<Listening, TooMany> {
+        self.shared.taps.listen(topic)
     }
 
     fn begin_close(&self, which: Which) -> Receiver<()> {

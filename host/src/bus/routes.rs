@@ -17,6 +17,7 @@ use plugin_api::zmq::SocketRole;
 use super::frame;
 use super::numbers::Numbers;
 use super::stats::{Offered, SocketRecord, add};
+use super::tap::{Direction, Passing};
 use crate::message::Envelope;
 
 /// A subscriber of this host, as a publisher reaches it.
@@ -101,6 +102,7 @@ pub(super) fn publish(
     }
     let wired = state.wired;
     if !wired && state.routes.is_empty() && head.is_none() {
+        record.passes(|| sent(topic, payload));
         return (SendOutcome::Queued, false);
     }
     let frame = match &head {
@@ -128,6 +130,8 @@ pub(super) fn publish(
         Some(numbers) => numbers.warns_of(topic),
         None => false,
     };
+    // With the number that it may carry, and before those who get it are told of.
+    record.passes(|| sent(topic, frame.get(topic.len() + 1..).unwrap_or_default()));
     let drops = deliver(record, &state.routes, &frame);
     drop(guard);
     // The log may be slow, so it is written without the lock.
@@ -145,6 +149,10 @@ pub(super) fn publish(
     (SendOutcome::Queued, wired)
 }
 
+fn sent<'a>(topic: &'a str, payload: &'a [u8]) -> Passing<'a> {
+    Passing { direction: Direction::Sent, local: false, topic: topic.as_bytes(), payload }
+}
+
 fn deliver(record: &SocketRecord, routes: &[Route], frame: &Bytes) -> Drops {
     let mut drops = Drops::new();
     let mut parts = None;
@@ -159,6 +167,12 @@ fn deliver(record: &SocketRecord, routes: &[Route], frame: &Bytes) -> Drops {
             Ok(parts) => {
                 add(&record.counters.delivered_locally, 1);
                 add(&subscriber.counters.delivered_locally, 1);
+                subscriber.passes(|| Passing {
+                    direction: Direction::Received,
+                    local: true,
+                    topic: frame.get(..parts.topic_len).unwrap_or_default(),
+                    payload: frame.get(parts.payload_start..).unwrap_or_default(),
+                });
                 let dropped = subscriber.mailbox.push(Envelope {
                     kind: route.kind,
                     socket: Some(subscriber.id),

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::frame::{FrameError, topic_hint};
 use super::routes::Publishing;
+use super::tap::{Passing, Taps};
 use super::transport::SocketPlan;
 use crate::message::SocketId;
 use crate::service::mailbox::Mailbox;
@@ -195,6 +196,8 @@ pub(super) struct SocketRecord {
     pub(super) stalled: AtomicBool,
     /// Set when its service is closed: it takes nothing more.
     pub(super) closing: AtomicBool,
+    /// Those who listen to the whole bus.
+    pub(super) taps: Arc<Taps>,
 }
 
 /// What may be logged of a socket just now, by the bus thread or by a sender of this host.
@@ -213,6 +216,13 @@ impl SocketRecord {
     /// Whether somebody outside of this host is connected, as far as the bus thread has seen.
     pub(super) fn is_heard(&self) -> bool {
         self.counters.connections.load(Ordering::Relaxed) > 0
+    }
+
+    /// Tells those who listen, if any do, of a message that passes.
+    pub(super) fn passes<'a>(&self, passing: impl FnOnce() -> Passing<'a>) {
+        if self.taps.are_open() {
+            self.taps.note(self, &passing());
+        }
     }
 
     /// Counts a frame that cannot be read, and says so.

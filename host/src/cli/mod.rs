@@ -7,15 +7,20 @@ mod dev;
 mod flags;
 mod inspect;
 mod list;
+mod log_level;
+mod logs;
 mod output;
 mod project;
+mod publish;
 mod reload;
 mod reports;
 mod run;
 mod run_alone;
 mod running;
 mod service_order;
+mod stats;
 mod status;
+mod tap;
 mod why;
 
 use std::path::PathBuf;
@@ -173,6 +178,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what the running host has counted of its services and their sockets
+    Stats {
+        /// Show this service alone
+        service: Option<String>,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the last lines of the logs, of all services and the host unless one is named
+    Logs(logs::LogsArguments),
+    /// Show or change how much the running host logs, until it ends
+    LogLevel(log_level::LogLevelArguments),
+    /// Show the messages that pass the running host's bus, as they do
+    Tap(tap::TapArguments),
+    /// Publish a message by the publisher of a running service
+    Publish(publish::PublishArguments),
     /// Have a running service replaced by the newest build of its plugin, and its configuration read again
     Reload {
         /// The service
@@ -247,6 +268,11 @@ pub fn main(process: &Process<'static>) -> Exit {
         Command::Status { service, json } => {
             status::status(common, process, service.as_deref(), json)
         }
+        Command::Stats { service, json } => stats::stats(common, process, service, json),
+        Command::Logs(wanted) => logs::logs(common, process, &wanted),
+        Command::LogLevel(wanted) => log_level::log_level(common, process, wanted),
+        Command::Tap(wanted) => tap::tap(common, process, wanted),
+        Command::Publish(wanted) => publish::publish(common, process, wanted),
         Command::Reload { service, force, json, all: _ } => {
             reload::reload(common, process, reload::Reload { service, force, json })
         }

@@ -12,6 +12,11 @@ pub(super) fn line(text: &str) {
     let _ = writeln!(anstream::stdout(), "{text}");
 }
 
+/// Prints a line of a result that has no end of its own: whoever makes it ends when nobody reads it.
+pub(super) fn stream(text: &str) -> std::io::Result<()> {
+    writeln!(anstream::stdout(), "{text}")
+}
+
 /// Prints a line to people, beside the result.
 pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");

@@ -117,7 +117,8 @@ fn host(
     let signals = signals::listen()?;
     let control = Server::bind(lock).map_err(|problem| problem.one_line())?;
     let bus = Bus::start(prepared.bus_config())?;
-    let workshop = Workshop::new(&mut prepared, process, log).ok_or("the project has no name")?;
+    let workshop =
+        Workshop::new(&mut prepared, process, log.clone()).ok_or("the project has no name")?;
     let services = std::mem::take(&mut prepared.services);
     let (store, stopped) = what_was_kept(&prepared);
     let launch = |service: ReadyService| {
@@ -142,6 +143,7 @@ fn host(
             stopped,
             display: prepared.settings.stats.display.then_some(prepared.settings.stats.interval),
             health: Some(prepared.health_dir.clone()),
+            log,
             systemd: Systemd::of_environment(process.env, std::process::id(), Instant::now()),
         };
         let follows_plugins = around.terms.follows_plugins;

@@ -10,27 +10,41 @@ use crate::prepare;
 use crate::problem::Problem;
 use crate::project::{HostSettings, Places, ProjectName};
 
+/// Why there is no host to talk to, for people, and how the command ends for it.
+pub(super) struct Absent {
+    problems: Vec<Problem>,
+    exit: Exit,
+}
+
+impl Absent {
+    /// Tells people.
+    pub(super) fn tell(self) -> Exit {
+        for problem in &self.problems {
+            output::note(&output::problem(problem));
+        }
+        self.exit
+    }
+}
+
 /// Connects to the host of the project that the command line means. When there is none, the user has
 /// been told.
 pub(super) fn connect(common: &Common, process: &Process<'_>) -> Result<Client, Exit> {
+    find(common, process).map_err(Absent::tell)
+}
+
+/// Connects to the host of the project that the command line means.
+pub(super) fn find(common: &Common, process: &Process<'_>) -> Result<Client, Absent> {
     let wishes = common.wishes();
     let places = Places::new(prepare::projects_dir(&wishes));
-    let name = match ProjectName::choose(wishes.project, process.env, places.projects()) {
-        Ok(name) => name,
-        Err(problem) => {
-            output::note(&output::problem(&problem));
-            return Err(Exit::BadConfig);
-        }
-    };
+    let name = ProjectName::choose(wishes.project, process.env, places.projects())
+        .map_err(|problem| Absent { problems: vec![*problem], exit: Exit::BadConfig })?;
     // A host that runs may have been started before its file was spoiled; it is looked for in the
     // usual places then, and what is wrong is told only if that does not help.
-    let (settings, problems) = HostSettings::read(&places.folders(&name));
+    let (settings, mut problems) = HostSettings::read(&places.folders(&name));
     let places = Place::all(&name.to_string(), settings.control.socket.as_deref(), process);
     let client = Client::connect(&places).map_err(|problem| {
-        for problem in problems.iter().chain([&*problem]) {
-            output::note(&output::problem(problem));
-        }
-        Exit::Failed
+        problems.push(*problem);
+        Absent { problems, exit: Exit::Failed }
     })?;
     if places.first() != Some(client.place()) {
         // An order may not be meant for it.

@@ -8,17 +8,20 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::connection::{Connection, Gone};
-use super::protocol::{Accepted, Code, Done, Failure, Line, Request};
+use super::protocol::{Accepted, Code, Counted, Done, Failure, Line, Request};
+use super::tap;
 use crate::config::nearest::known_names;
-use crate::supervisor::orders::{Decision, Listener, Order, Orders, Refused, Report, Verdict};
-use crate::supervisor::status::Status;
-use crate::supervisor::why::{self, Why};
+use crate::supervisor::orders::{
+    Decision, Listener, Order, Orders, Publication, Refused, Report, Verdict,
+};
+use crate::supervisor::status::{ServiceStatus, Status};
+use crate::supervisor::why;
 
 /// How often a client that waits for a report is looked after.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// Why an answer has no end of its own.
-enum Stop {
+pub(super) enum Stop {
     /// The client is told, and may go on asking.
     Failure(Failure),
     /// There is nobody to tell.
@@ -43,38 +46,11 @@ pub(super) async fn answer(
     request: Request,
     orders: &Orders,
 ) -> Result<(), Gone> {
-    let command = request.command();
     // Whatever is ordered: who is told that an order is taken must know that the supervisor is
     // there to carry it out.
     let answered = match status(orders, connection.limits().answer).await {
         Err(failure) => Err(failure.into()),
-        Ok(status) => match request {
-            Request::Status {} => tell(connection, &status).await.map(|()| true),
-            Request::Why { service } => match why(&status, &service) {
-                Ok(why) => tell(connection, &why).await.map(|()| true),
-                Err(failure) => Err(failure.into()),
-            },
-            Request::Reload { service: None, force, .. } => {
-                let services = status.services.into_iter().map(|it| it.name).collect();
-                reload_all(connection, services, force, orders).await
-            }
-            Request::Reload { service: Some(service), force, .. } => {
-                let order = |service, listener| Order::Reload { service, force, listener };
-                one(connection, command, service, order, orders).await
-            }
-            Request::Restart { service } => {
-                let order = |service, listener| Order::Restart { service, listener };
-                one(connection, command, service, order, orders).await
-            }
-            Request::Start { service } => {
-                let order = |service, listener| Order::Start { service, listener };
-                one(connection, command, service, order, orders).await
-            }
-            Request::Stop { service } => {
-                let order = |service, listener| Order::Stop { service, listener };
-                one(connection, command, service, order, orders).await
-            }
-        },
+        Ok(status) => carry_out(connection, request, status, orders).await,
     };
     let last = match answered {
         Ok(ok) => Line::Done(Done { ok }),
@@ -84,13 +60,71 @@ pub(super) async fn answer(
     connection.send(&last).await
 }
 
-/// Why a service is as it is.
-fn why(status: &Status, service: &str) -> Result<Why, Failure> {
-    why::why(status, service, Timestamp::now()).ok_or_else(|| {
-        let names: Vec<_> = status.services.iter().map(|it| it.name.as_str()).collect();
-        let failure = Failure::new(Code::Refused, format!("there is no service `{service}`"));
-        Failure { hint: known_names(service, &names, "services"), ..failure }
-    })
+/// Does what is asked for, to the last line but one; the answer is whether it has come about.
+async fn carry_out(
+    connection: &mut Connection,
+    request: Request,
+    status: Status,
+    orders: &Orders,
+) -> Result<bool, Stop> {
+    let command = request.command();
+    match request {
+        Request::Status {} => tell(connection, &status).await.map(|()| true),
+        Request::Why { service } => match why::why(&status, &service, Timestamp::now()) {
+            Some(why) => tell(connection, &why).await.map(|()| true),
+            None => Err(unknown(&status, &service).into()),
+        },
+        Request::Stats { service } => count(connection, status, service).await,
+        Request::Logs { service } => {
+            let order = |reply| Order::LogFiles { service, reply };
+            let files = asked(connection, orders, order).await?;
+            tell_each(connection, files).await
+        }
+        Request::LogLevel { level: change, service } => {
+            let order = |reply| Order::LogLevel { service, change, reply };
+            let levels = asked(connection, orders, order).await?;
+            tell_each(connection, [levels]).await
+        }
+        Request::Publish { topic, payload, service } => {
+            let payload = payload.to_string().into_bytes();
+            let publication = Publication { service, topic, payload };
+            let order = |reply| Order::Publish { publication, reply };
+            let published = asked(connection, orders, order).await?;
+            tell_each(connection, [published]).await
+        }
+        Request::Tap { topic, count } => {
+            let order = |reply| Order::Listen { topic: topic.unwrap_or_default(), reply };
+            let listening = asked(connection, orders, order).await?;
+            accept(connection, command, Vec::new()).await?;
+            tap::pass_on(connection, listening, count, orders).await
+        }
+        Request::Reload { service: None, force, .. } => {
+            let services = status.services.into_iter().map(|it| it.name).collect();
+            reload_all(connection, services, force, orders).await
+        }
+        Request::Reload { service: Some(service), force, .. } => {
+            let order = |service, listener| Order::Reload { service, force, listener };
+            one(connection, command, service, order, orders).await
+        }
+        Request::Restart { service } => {
+            let order = |service, listener| Order::Restart { service, listener };
+            one(connection, command, service, order, orders).await
+        }
+        Request::Start { service } => {
+            let order = |service, listener| Order::Start { service, listener };
+            one(connection, command, service, order, orders).await
+        }
+        Request::Stop { service } => {
+            let order = |service, listener| Order::Stop { service, listener };
+            one(connection, command, service, order, orders).await
+        }
+    }
+}
+
+fn unknown(status: &Status, service: &str) -> Failure {
+    let names: Vec<_> = status.services.iter().map(|it| it.name.as_str()).collect();
+    let failure = Failure::new(Code::Refused, format!("there is no service `{service}`"));
+    Failure { hint: known_names(service, &names, "services"), ..failure }
 }
 
 /// Has an order for one service carried out.
@@ -104,9 +138,7 @@ async fn one(
     accept(connection, command, vec![service.clone()]).await?;
     match follow(connection, |listener| order(service, listener), orders).await? {
         End::Over(ok) => Ok(ok),
-        End::Refused(Refused { error, hint }) => {
-            Err(Failure { hint, ..Failure::new(Code::Refused, error) }.into())
-        }
+        End::Refused(refused) => Err(refusal(refused).into()),
     }
 }
 
@@ -181,12 +213,61 @@ async fn follow(
 
 /// How everything is.
 async fn status(orders: &Orders, deadline: Duration) -> Result<Status, Failure> {
+    put(orders, deadline, Order::Status).await
+}
+
+/// What the supervisor answers to an order that it may refuse.
+async fn asked<T>(
+    connection: &Connection,
+    orders: &Orders,
+    order: impl FnOnce(oneshot::Sender<Result<T, Refused>>) -> Order,
+) -> Result<T, Failure> {
+    put(orders, connection.limits().answer, order).await?.map_err(refusal)
+}
+
+/// Gives an order that is answered at once.
+async fn put<T>(
+    orders: &Orders,
+    deadline: Duration,
+    order: impl FnOnce(oneshot::Sender<T>) -> Order,
+) -> Result<T, Failure> {
     let (sender, receiver) = oneshot::channel();
     let asked = async {
-        orders.give(Order::Status(sender)).await.map_err(|_| ending())?;
+        orders.give(order(sender)).await.map_err(|_| ending())?;
         receiver.await.map_err(|_| ending())
     };
     timeout(deadline, asked).await.map_err(|_| no_answer())?
+}
+
+/// Tells what is counted of one service, or of each.
+async fn count(
+    connection: &mut Connection,
+    status: Status,
+    service: Option<String>,
+) -> Result<bool, Stop> {
+    if let Some(service) = &service
+        && !status.services.iter().any(|it| it.name == *service)
+    {
+        return Err(unknown(&status, service).into());
+    }
+    let is_meant = |it: &ServiceStatus| service.as_ref().is_none_or(|service| it.name == *service);
+    let counted = status.services.into_iter().filter(is_meant).map(|it| Counted {
+        service: it.name,
+        uptime: it.uptime,
+        statistics: it.statistics,
+    });
+    tell_each(connection, counted).await
+}
+
+/// Tells all that was answered.
+async fn tell_each(
+    connection: &mut Connection,
+    items: impl IntoIterator<Item = impl Serialize>,
+) -> Result<bool, Stop> {
+    for item in items {
+        tell(connection, &item).await?;
+    }
+    Ok(true)
 }
 
 async fn accept(
@@ -198,7 +279,7 @@ async fn accept(
     connection.send(&Line::Accepted(accepted)).await
 }
 
-async fn tell(connection: &mut Connection, item: &impl Serialize) -> Result<(), Stop> {
+pub(super) async fn tell(connection: &mut Connection, item: &impl Serialize) -> Result<(), Stop> {
     match serde_json::to_value(item) {
         Ok(item) => Ok(connection.send(&Line::Item(item)).await?),
         Err(error) => {
@@ -209,12 +290,16 @@ async fn tell(connection: &mut Connection, item: &impl Serialize) -> Result<(), 
     }
 }
 
+fn refusal(Refused { error, hint }: Refused) -> Failure {
+    Failure { hint, ..Failure::new(Code::Refused, error) }
+}
+
 fn no_answer() -> Failure {
     Failure::new(Code::NoAnswer, "the host's supervisor does not answer")
         .hint("the host's log tells what it did last; kill its process if it does not recover")
 }
 
-fn ending() -> Failure {
+pub(super) fn ending() -> Failure {
     Failure::new(Code::Ending, "the host is ending").hint("its log tells why")
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -137,6 +138,21 @@ impl Client {
         request: &Request,
         mut each: impl FnMut(Value),
     ) -> Result<bool, NoAnswer> {
+        self.ask_while(request, |item| {
+            each(item);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// [`Client::ask`] for as long as `each` wants to go on; after that the connection is of no more use.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn ask_while(
+        &mut self,
+        request: &Request,
+        mut each: impl FnMut(Value) -> ControlFlow<()>,
+    ) -> Result<bool, NoAnswer> {
         let pid = self.hello.pid;
         let lost = |error: io::Error| {
             let message = format!("cannot talk to the host, process {pid}: {error}");
@@ -155,7 +171,11 @@ impl Client {
                     // From here on it takes the time that the services take.
                     self.stream.get_ref().set_read_timeout(None).map_err(lost)?;
                 }
-                Line::Item(item) => each(item),
+                Line::Item(item) => {
+                    if each(item).is_break() {
+                        return Ok(true);
+                    }
+                }
                 Line::Done(done) => return Ok(done.ok),
                 Line::Error(failure) => return Err(NoAnswer::Refused(failure)),
                 Line::Hello(_) => {}

@@ -11,6 +11,7 @@ pub mod lock;
 pub mod place;
 pub mod protocol;
 pub mod server;
+mod tap;
 
 pub use self::client::Client;
 pub use self::lock::Lock;

@@ -1,9 +1,15 @@
 #![doc = include_str!("../../../infra/control-protocol.md")]
 
+use std::num::NonZeroU64;
+
+use jiff::Timestamp;
+use plugin_api::stats::Statistics;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::bus::tap::Direction;
 use crate::config::nearest::known_names;
+use crate::supervisor::orders::LevelChange;
 
 /// The version of the protocol.
 pub const PROTOCOL: u32 = 1;
@@ -12,7 +18,19 @@ pub const PROTOCOL: u32 = 1;
 pub const LONGEST_REQUEST: usize = 64 * 1024;
 
 /// The commands there are.
-const COMMANDS: [&str; 6] = ["status", "why", "reload", "restart", "start", "stop"];
+const COMMANDS: [&str; 11] = [
+    "status",
+    "why",
+    "stats",
+    "logs",
+    "log_level",
+    "tap",
+    "publish",
+    "reload",
+    "restart",
+    "start",
+    "stop",
+];
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +42,46 @@ pub enum Request {
     Why {
         /// The service.
         service: String,
+    },
+    /// What is counted of one service, or of each.
+    Stats {
+        /// The service; absent when all are meant.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
+    },
+    /// Where the log files are.
+    Logs {
+        /// The service; absent when all are meant, and the host.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
+    },
+    /// How much is logged, after a change if one is given.
+    LogLevel {
+        /// The level that is wanted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        level: Option<LevelChange>,
+        /// The service that is meant; absent when it is the host and all services.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
+    },
+    /// Tell of the messages that pass the bus, as they do.
+    Tap {
+        /// The beginning of their topics; absent when all are meant.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        topic: Option<String>,
+        /// After how many messages to end; absent when there is no end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<NonZeroU64>,
+    },
+    /// Publish a message by a service's own publisher.
+    Publish {
+        /// The topic.
+        topic: String,
+        /// The payload.
+        payload: Value,
+        /// The service; may be absent when only one has a publisher.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
     },
     /// Have one service, or all, run what its plugin file and its configuration say now.
     Reload {
@@ -101,6 +159,11 @@ impl Request {
             Self::Status {} => "status",
             Self::Why { .. } => "why",
             Self::Restart { .. } => "restart",
+            Self::Stats { .. } => "stats",
+            Self::Logs { .. } => "logs",
+            Self::LogLevel { .. } => "log_level",
+            Self::Tap { .. } => "tap",
+            Self::Publish { .. } => "publish",
             Self::Reload { .. } => "reload",
             Self::Start { .. } => "start",
             Self::Stop { .. } => "stop",
@@ -193,6 +256,54 @@ pub struct Done {
     pub ok: bool,
 }
 
+/// What is counted of a service: an item of the answer to `stats`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Counted {
+    /// The service.
+    pub service: String,
+    /// Seconds since its present instance was started; null when none runs.
+    pub uptime: Option<f64>,
+    /// The figures, since the host started.
+    pub statistics: Statistics,
+}
+
+/// What an item of the answer to `tap` tells of. On the wire each is one JSON object, told apart by its
+/// fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Tapped {
+    /// A message that passed.
+    Message(TappedMessage),
+    /// Messages that passed, and that there was no room for.
+    Lost {
+        /// How many.
+        dropped: u64,
+    },
+}
+
+/// A message that passed the bus.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TappedMessage {
+    /// When.
+    pub at: Timestamp,
+    /// Whose socket it passed.
+    pub service: String,
+    /// The configuration key of the socket.
+    pub key: String,
+    /// Which way, as the service sees it.
+    pub direction: Direction,
+    /// Whether it came from another service of this host.
+    pub local: bool,
+    /// Its topic; empty for tasks and results.
+    pub topic: String,
+    /// Bytes of the payload.
+    pub size: usize,
+    /// The payload; null when it is not JSON, or longer than 64 KiB.
+    pub payload: Value,
+    /// The beginning of a payload that is not JSON, or too long; null otherwise.
+    pub text: Option<String>,
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -245,12 +356,31 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logging::Levels;
+    use crate::supervisor::orders::{LogFile, Published, Report};
+    use crate::supervisor::status::Status;
+    use crate::supervisor::why::Why;
 
     /// The lines of the page's JSON examples.
     fn examples() -> Vec<&'static str> {
         let page = include_str!("../../../infra/control-protocol.md");
         let blocks = page.split("```json\n").skip(1);
         blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines()).collect()
+    }
+
+    /// Whether an item reads as one of those that a client may get.
+    fn is_known(item: &Value) -> bool {
+        fn reads<T: serde::de::DeserializeOwned>(item: &Value) -> bool {
+            T::deserialize(item).is_ok()
+        }
+        reads::<Status>(item)
+            || reads::<Why>(item)
+            || reads::<Report>(item)
+            || reads::<Counted>(item)
+            || reads::<LogFile>(item)
+            || reads::<Levels>(item)
+            || reads::<Published>(item)
+            || reads::<Tapped>(item)
     }
 
     #[test]
@@ -266,11 +396,8 @@ mod tests {
             let line = Line::parse(text).expect(text).expect(text);
             let again: Value = serde_json::to_value(&line).expect("serialises");
             assert_eq!(again, serde_json::from_str::<Value>(text).expect("JSON"));
-            if let Line::Item(item) = line
-                && item.get("services").is_none()
-                && item.get("causes").is_none()
-            {
-                serde_json::from_value::<crate::supervisor::orders::Report>(item).expect(text);
+            if let Line::Item(item) = line {
+                assert!(is_known(&item), "{text}");
             }
         }
     }
@@ -288,6 +415,10 @@ mod tests {
             r#"{"command":"status","service":"x"}"#,
             r#"{"command":"stop"}"#,
             r#"{"command":"stop","service":7}"#,
+            r#"{"command":"stats","service":7}"#,
+            r#"{"command":"log_level","level":"LOUD"}"#,
+            r#"{"command":"tap","count":0}"#,
+            r#"{"command":"publish","topic":"x"}"#,
             r#"{"command":"reload"}"#,
             r#"{"command":"reload","service":"x","all":true}"#,
             r#"{"command":"reload","service":"x","forced":true}"#,
@@ -298,7 +429,7 @@ mod tests {
             Request::parse(&[b'{', 0xff, b'}']).expect_err("not UTF-8").code,
             Code::BadRequest
         );
-        let failure = Request::parse(br#"{"command":"statsu"}"#).expect_err("no command");
+        let failure = Request::parse(br#"{"command":"statuss"}"#).expect_err("no command");
         assert_eq!(failure.code, Code::UnknownCommand);
         assert!(failure.hint.is_some_and(|hint| hint.contains("`status`")));
         let long = format!(r#"{{"command":"{}"}}"#, "x".repeat(9_000));

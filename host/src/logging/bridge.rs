@@ -76,9 +76,10 @@ pub fn register(callsite: &Callsite<'_>) -> u64 {
     REGISTRY.register(callsite)
 }
 
-/// Whether events of the callsite are wanted at present. The level is the same for all services.
+/// Whether events that the service logs at the callsite are wanted at present.
 #[must_use]
-pub fn enabled(_service: &str, callsite: u64) -> bool {
+pub fn enabled(service: &str, callsite: u64) -> bool {
+    let _scope = scope::enter(service, "");
     REGISTRY.get(callsite).is_some_and(Site::is_wanted)
 }
 
@@ -86,8 +87,11 @@ pub fn enabled(_service: &str, callsite: u64) -> bool {
 /// fields with their values; numbers that it does not have are left out, and so is an event of a
 /// callsite that nobody registered.
 pub fn emit(service: &str, callsite: u64, spans: &str, fields: &[(usize, Value<'_>)]) {
-    let Some(site) = REGISTRY.get(callsite).filter(|site| site.is_wanted()) else { return };
+    let Some(site) = REGISTRY.get(callsite) else { return };
     let _scope = scope::enter(service, spans);
+    if !site.is_wanted() {
+        return;
+    }
     if fields.len() <= 8 { site.emit::<8>(fields) } else { site.emit::<MOST_FIELDS>(fields) }
 }
 

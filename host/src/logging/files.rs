@@ -23,6 +23,9 @@ use sha2::{Digest as _, Sha256};
 /// The host's own file, without its ending.
 const HOST: &str = "exphost";
 
+/// The host's own file.
+pub const HOST_FILE: &str = "exphost.log";
+
 /// After so many services the host's file takes what is left: descriptors are not endless.
 const MOST_FILES: usize = 512;
 
@@ -49,7 +52,7 @@ struct Losses {
 impl Files {
     /// Makes the directory and opens the host's file.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
-        let host = LogFile::new(directory.join(format!("{HOST}.log")));
+        let host = LogFile::new(directory.join(HOST_FILE));
         // An empty write opens the file: whether that works is the question.
         host.write_line(b"", Instant::now())?;
         Ok(Self {

@@ -18,16 +18,19 @@ mod line;
 mod output;
 mod scope;
 mod settings;
+pub mod tail;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{Registry, reload};
 
-pub use files::file_name;
+pub use files::{HOST_FILE, file_name};
 pub(crate) use line::escape;
 pub use scope::{ScopeGuard, service_scope};
 pub use settings::{
@@ -63,19 +66,50 @@ pub struct LogHandle {
     filter: Arc<Mutex<Filter>>,
     reload: reload::Handle<Filter, Registry>,
     files: Option<Arc<Files>>,
+    /// The level that the host was started with.
+    initial: Level,
+}
+
+/// What is logged at present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Levels {
+    /// Level of the host, and of the services that have none of their own.
+    pub level: Level,
+    /// The level that the host was started with.
+    pub default: Level,
+    /// Level of the libraries that they use.
+    pub libraries: Level,
+    /// Services with a level of their own.
+    pub services: BTreeMap<String, Level>,
 }
 
 impl LogHandle {
-    /// Changes the level of the host and the services. When this returns, the host's filter is the
-    /// new one; the plugins must then be told to ask again.
-    pub fn set_level(&self, level: Level) {
-        self.change(|filter| filter.level = level);
+    /// Changes the level of the host and of the services that have none of their own; `None` stands
+    /// for the one that the host was started with. When this returns, the host's filter is the new
+    /// one; the plugins must then be told to ask again.
+    pub fn set_level(&self, level: Option<Level>) {
+        self.change(|filter| filter.level = level.unwrap_or(self.initial));
     }
 
-    /// The level of the host and the services.
+    /// Gives a service a level of its own, or takes that away. The service must then be told to ask
+    /// again.
+    pub fn set_service_level(&self, service: &str, level: Option<Level>) {
+        self.change(|filter| match level {
+            Some(level) => drop(filter.services.insert(service.to_owned(), level)),
+            None => drop(filter.services.remove(service)),
+        });
+    }
+
+    /// The levels in force.
     #[must_use]
-    pub fn level(&self) -> Level {
-        self.filter.lock().unwrap_or_else(PoisonError::into_inner).level
+    pub fn levels(&self) -> Levels {
+        let filter = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        Levels {
+            level: filter.level,
+            default: self.initial,
+            libraries: filter.libraries,
+            services: filter.services.clone(),
+        }
     }
 
     /// Counts a plugin's crate among our own, so that its events are logged at the chosen level.
@@ -140,7 +174,8 @@ fn build(
     let filter = Filter::new(settings.level, settings.libraries);
     let (layer, reload) = reload::Layer::new(filter.clone());
     let subscriber = Registry::default().with(layer).with(output);
-    (subscriber, LogHandle { filter: Arc::new(Mutex::new(filter)), reload, files })
+    let initial = settings.level;
+    (subscriber, LogHandle { filter: Arc::new(Mutex::new(filter)), reload, files, initial })
 }
 
 /// Why there is silence, for somebody who looks at standard error.

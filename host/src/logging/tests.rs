@@ -132,19 +132,58 @@ fn a_level_change_holds_for_host_and_plugins_when_it_returns() {
         };
         assert!(!bridge::enabled("core", site));
         both("one");
-        handle.set_level(Level::Debug);
-        assert_eq!(handle.level(), Level::Debug);
+        handle.set_level(Some(Level::Debug));
+        assert_eq!((handle.levels().level, handle.levels().default), (Level::Debug, Level::Info));
         assert!(bridge::enabled("core", site));
         both("two");
-        handle.set_level(Level::Critical);
+        handle.set_level(Some(Level::Critical));
         assert!(!bridge::enabled("core", site));
         both("three");
+        handle.set_level(None);
+        assert_eq!(handle.levels().level, Level::Info);
     });
     for (file, who) in [("exphost.log", "host"), ("core.log", "plugin")] {
         let text = desk.file(file);
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.ends_with(&format!("{who} two\n")), "{text}");
     }
+}
+
+#[test]
+fn a_service_may_have_a_level_of_its_own_in_either_direction() {
+    let desk = Desk::new();
+    desk.run(&desk.settings(), |handle| {
+        handle.add_own_target("own_level_tests");
+        let (detail, trouble) =
+            (plugin_site(4, "own_level_tests", 7), plugin_site(2, "own_level_tests", 8));
+        handle.set_service_level("loud", Some(Level::Debug));
+        handle.set_service_level("quiet", Some(Level::Error));
+        let wanted =
+            |site| ["loud", "quiet", "other"].map(|service| bridge::enabled(service, site));
+        assert_eq!(wanted(detail), [true, false, false]);
+        assert_eq!(wanted(trouble), [true, false, true]);
+        for service in ["loud", "quiet", "other"] {
+            say(service, detail, "detail");
+            say(service, trouble, "trouble");
+            let _scope = service_scope(service);
+            tracing::debug!(target: "exphost::tests", "detail of the host");
+        }
+        tracing::debug!(target: "exphost::tests", "detail of the host");
+        assert_eq!(handle.levels().services.len(), 2);
+        handle.set_service_level("loud", None);
+        handle.set_service_level("quiet", None);
+        assert_eq!(wanted(detail), [false; 3]);
+        assert_eq!(wanted(trouble), [true; 3]);
+    });
+    let said = |file: &str| {
+        let text = desk.file(file);
+        text.lines()
+            .filter_map(|line| Some(line.split_once(": ")?.1.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(said("loud.log"), ["detail", "trouble", "detail of the host"]);
+    assert_eq!(said("other.log"), ["trouble"]);
+    assert_eq!((said("quiet.log").len(), said("exphost.log").len()), (0, 0));
 }
 
 #[test]

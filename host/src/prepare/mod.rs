@@ -177,6 +177,18 @@ pub fn prepare(wishes: &Wishes<'_>, process: &Process<'_>) -> Prepared {
     }
 }
 
+/// Where a host of the project writes its log files, for commands that need nothing else of it.
+///
+/// # Errors
+/// When it cannot be said which project is meant.
+pub fn log_directory(wishes: &Wishes<'_>, process: &Process<'_>) -> Result<PathBuf, Box<Problem>> {
+    let places = Places::new(projects_dir(wishes));
+    let name = ProjectName::choose(wishes.project, process.env, places.projects())?;
+    let (settings, _) = HostSettings::read(&places.folders(&name));
+    let usual = LogSettings::new(process.mode);
+    Ok(LogSettings { directory: settings.log.directory, ..usual }.directory())
+}
+
 /// Where the plugins are, for commands that need nothing else of the project.
 ///
 /// # Errors

@@ -23,6 +23,15 @@ impl Supervisor {
                 // Whoever asked may not have waited.
                 let _ = reply.send(self.status());
             }
+            // Of these, too, whoever asked may not have waited.
+            Order::LogLevel { service, change, reply } => {
+                drop(reply.send(self.log_level(service.as_deref(), change)));
+            }
+            Order::LogFiles { service, reply } => {
+                drop(reply.send(self.log_files(service.as_deref())));
+            }
+            Order::Publish { publication, reply } => drop(reply.send(self.publish(&publication))),
+            Order::Listen { topic, reply } => drop(reply.send(self.listen(topic))),
             Order::LookForPlugins => self.look_for_plugins(),
             Order::LookForConfig => self.look_for_config(),
             Order::Reload { service, force, listener } => {
@@ -58,13 +67,22 @@ impl Supervisor {
             refuse(listener, "the host is stopping".to_owned(), None);
             return false;
         }
-        if self.find(service).is_none() {
+        match self.known(service) {
+            Ok(_) => true,
+            Err(Refused { error, hint }) => {
+                refuse(listener, error, hint);
+                false
+            }
+        }
+    }
+
+    /// The service of this name.
+    pub(super) fn known(&self, service: &str) -> Result<&Supervised, Refused> {
+        self.services.iter().find(|it| it.name == service).ok_or_else(|| {
             let names: Vec<_> = self.services.iter().map(Supervised::name).collect();
             let error = format!("there is no service `{service}`");
-            refuse(listener, error, known_names(service, &names, "services"));
-            return false;
-        }
-        true
+            Refused { error, hint: known_names(service, &names, "services") }
+        })
     }
 
     fn reload_by_order(&mut self, service: &str, wish: Wish) {

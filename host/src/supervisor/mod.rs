@@ -4,6 +4,7 @@
 
 mod carry_out;
 mod display;
+mod insight;
 mod instance;
 pub mod orders;
 pub mod plan;
@@ -38,7 +39,7 @@ use self::undertaker::Burial;
 use crate::bus::BusHandle;
 use crate::health::HealthFiles;
 use crate::keep::{self, Keeper, Store};
-use crate::logging;
+use crate::logging::{self, LogHandle};
 use crate::plugin::host_side::ServiceHost;
 use crate::plugin::library::RunRequest;
 use crate::prepare::{HostChanges, News, Workshop};
@@ -136,6 +137,8 @@ pub struct Surroundings {
     pub health: Option<PathBuf>,
     /// Who started the host and watches over it.
     pub systemd: Systemd,
+    /// The log, whose levels can be changed.
+    pub log: LogHandle,
 }
 
 /// The project's services under supervision.

@@ -1,10 +1,14 @@
 //! What the supervisor can be told, and what it answers, while it runs. Whoever gives orders (the
 //! control socket, the watcher, a signal) holds an [`Orders`]; nobody else reaches the services.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::status::Status;
+use crate::bus::tap::Listening;
+use crate::logging::{Level, Levels, UnknownLevel};
 
 /// One order.
 #[derive(Debug)]
@@ -42,10 +46,109 @@ pub enum Order {
         /// Who hears of it.
         listener: Listener,
     },
+    /// Tell the levels of the log, after a change if one is wanted.
+    LogLevel {
+        /// The service that is meant; the host and all others when there is none.
+        service: Option<String>,
+        /// What is to be changed.
+        change: Option<LevelChange>,
+        /// The levels that are in force then.
+        reply: oneshot::Sender<Result<Levels, Refused>>,
+    },
+    /// Tell where the log files are.
+    LogFiles {
+        /// The service whose file is meant; all files when there is none.
+        service: Option<String>,
+        /// The files, the host's own first.
+        reply: oneshot::Sender<Result<Vec<LogFile>, Refused>>,
+    },
+    /// Publish a message by a service's own publisher.
+    Publish {
+        /// The message.
+        publication: Publication,
+        /// How it went.
+        reply: oneshot::Sender<Result<Published, Refused>>,
+    },
+    /// Listen to the messages that pass the bus.
+    Listen {
+        /// The beginning of their topics.
+        topic: String,
+        /// What is heard.
+        reply: oneshot::Sender<Result<Listening, Refused>>,
+    },
     /// Look for plugin files that changed, and reload what they concern.
     LookForPlugins,
     /// Look for configuration files that changed, and apply what they say.
     LookForConfig,
+}
+
+/// A change of the log's level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "&'static str", try_from = "String")]
+pub enum LevelChange {
+    /// To this level.
+    To(Level),
+    /// Back: of a service to the host's level, of the host to the one that it was started with.
+    Default,
+}
+
+impl From<LevelChange> for &'static str {
+    fn from(change: LevelChange) -> Self {
+        match change {
+            LevelChange::To(level) => level.name(),
+            LevelChange::Default => "DEFAULT",
+        }
+    }
+}
+
+impl TryFrom<String> for LevelChange {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.trim().eq_ignore_ascii_case("default") {
+            return Ok(Self::Default);
+        }
+        text.parse().map(Self::To).map_err(|error: UnknownLevel| format!("{error}, or DEFAULT"))
+    }
+}
+
+/// A log file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFile {
+    /// The service; null for the host's own.
+    pub service: Option<String>,
+    /// Where it is. It may not exist yet.
+    pub file: PathBuf,
+}
+
+/// A message that the operator publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// The service by whose publisher; it may be left open when there is one only.
+    pub service: Option<String>,
+    /// Its topic.
+    pub topic: String,
+    /// Its payload, as JSON.
+    pub payload: Vec<u8>,
+}
+
+/// A message that was published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The service by whose publisher.
+    pub service: String,
+    /// The configuration key of the publisher.
+    pub key: String,
+    /// Where the publisher is.
+    pub endpoint: String,
+    /// The topic.
+    pub topic: String,
+    /// Bytes of the payload.
+    pub size: usize,
+    /// Connections that the publisher had.
+    pub connections: u64,
+    /// Subscribers of the same host that it was joined with.
+    pub joined: u64,
 }
 
 /// Gives orders to the supervisor; cheap to clone. The channel is bounded, so that a flood of orders

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use exphost::bus::{Bus, BusConfig};
 use exphost::control::{Client, Limits, Lock, Place, Server};
 use exphost::environment::{Mode, Process};
+use exphost::logging::{Level, Levels};
 use exphost::supervisor::orders::{
-    Decision, Listener, Order, Orders, Progress, Refused, Report, Step, Verdict,
+    Decision, LevelChange, Listener, Order, Orders, Progress, Publication, Published, Refused,
+    Report, Step, Verdict,
 };
 use exphost::supervisor::status::{
     Kept, LastError, Pending, RestartStatus, ServiceStatus, Status, Whereabouts,
@@ -63,6 +66,7 @@ impl Host {
         let end = Arc::new(Notify::new());
         let made_up = MadeUp {
             project: project.to_owned(),
+            bus: Bus::start(BusConfig::default()).expect("a bus"),
             release: Arc::clone(&release),
             abandoned: Arc::clone(&abandoned),
         };
@@ -156,6 +160,8 @@ impl Raw {
 
 struct MadeUp {
     project: String,
+    /// Without a service; who listens to it hears nothing.
+    bus: Bus,
     release: Arc<Notify>,
     abandoned: Arc<Notify>,
 }
@@ -202,6 +208,24 @@ impl MadeUp {
                 Some(Order::Start { service, listener }) => {
                     let error = format!("`{service}` runs already");
                     say(&listener, Report::Refused(Refused { error, hint: None }));
+                }
+                Some(Order::LogLevel { service, change, reply }) => {
+                    drop(reply.send(levels(service.as_deref(), change)));
+                }
+                Some(Order::LogFiles { reply, .. }) => {
+                    let error = "the host writes no log files".to_owned();
+                    drop(reply.send(Err(Refused { error, hint: None })));
+                }
+                Some(Order::Publish { publication, reply }) => {
+                    drop(reply.send(Ok(published(publication))));
+                }
+                Some(Order::Listen { topic, reply }) => {
+                    let heard = self.bus.handle().listen(topic);
+                    let refused = |error: exphost::bus::tap::TooMany| Refused {
+                        error: error.to_string(),
+                        hint: None,
+                    };
+                    drop(reply.send(heard.map_err(refused)));
                 }
                 Some(Order::LookForPlugins | Order::LookForConfig) => {}
             }
@@ -254,6 +278,38 @@ fn reload(service: &str, force: bool, listener: &Listener) {
             let hint = Some("did you mean `heartbeat`?".to_owned());
             say(listener, Report::Refused(Refused { error, hint }));
         }
+    }
+}
+
+fn levels(service: Option<&str>, change: Option<LevelChange>) -> Result<Levels, Refused> {
+    if service.is_some_and(|service| service != "heartbeat") {
+        return Err(Refused { error: "there is no such service".to_owned(), hint: None });
+    }
+    let mut levels = Levels {
+        level: Level::Info,
+        default: Level::Info,
+        libraries: Level::Warning,
+        services: BTreeMap::new(),
+    };
+    match (service, change) {
+        (Some(service), Some(LevelChange::To(level))) => {
+            levels.services.insert(service.to_owned(), level);
+        }
+        (None, Some(LevelChange::To(level))) => levels.level = level,
+        (_, Some(LevelChange::Default) | None) => {}
+    }
+    Ok(levels)
+}
+
+fn published(publication: Publication) -> Published {
+    Published {
+        service: publication.service.unwrap_or_else(|| "heartbeat".to_owned()),
+        key: "zmq.publisher".to_owned(),
+        endpoint: "tcp://127.0.0.1:5555".to_owned(),
+        topic: publication.topic,
+        size: publication.payload.len(),
+        connections: 2,
+        joined: 1,
     }
 }
 

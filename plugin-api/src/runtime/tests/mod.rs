@@ -3,6 +3,7 @@
 //! A life runs on the test's own thread, so the host is a thread's own and no pointer is needed.
 
 mod dispatch;
+mod pulse;
 mod snapshots;
 mod sockets;
 mod workers;
@@ -161,6 +162,7 @@ fn table() -> HostVtable {
         keep_state,
         take_config,
         answer_config,
+        beat: pulse::beat,
         ..sockets::table()
     }
 }
