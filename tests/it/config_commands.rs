@@ -254,6 +254,25 @@ fn completions_know_services_and_their_flags() {
     }
 }
 
+#[test]
+fn bash_completes_services_flags_and_choices() {
+    let project = studio();
+    let script = project.path().join("exphost.bash");
+    fs::write(&script, stdout(&project, &["completions", "bash"])).expect("written");
+    let complete = |words: &[&str]| {
+        // What bash does at a press of the tab key.
+        let press = "source \"$0\"; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+                     _exphost exphost \"${!#}\"; echo \"${COMPREPLY[*]}\"";
+        let mut bash = std::process::Command::new("bash");
+        let output = bash.args(["-c", press]).arg(&script).args(words).output().expect("bash");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(complete(&["exphost", "run", "st"]), "studio");
+    let flags = complete(&["exphost", "run", "studio", "--camera-"]);
+    assert_eq!(flags, "--camera-fps --camera-limit --camera-region");
+    assert_eq!(complete(&["exphost", "config", "show", "st"]), "studio");
+}
+
 /// The reference in the docs is what the shipped plugins say of themselves. `BLESS=1` writes it.
 #[test]
 fn the_reference_in_the_docs_is_that_of_the_plugins() {
