@@ -134,6 +134,8 @@ fn flags_and_arguments_reach_the_service() {
     let flags = [
         "run",
         "studio",
+        "-l",
+        "debug",
         "--camera-fps",
         "80",
         "--no-visualize",
@@ -147,7 +149,11 @@ fn flags_and_arguments_reach_the_service() {
         "--camera-region",
         "4",
     ];
-    let mut host = studio().start_with(&flags);
+    let project = studio();
+    let dotenv = project.config_path("studio").with_file_name(".env");
+    fs::write(dotenv, "EXPERIMANCE_API_KEY=k1\nEXPERIMANCE_CAMERA_FPS=7\n").expect("written");
+    let mut host = project.start_with(&flags);
+    host.wait_for_log(&["variables match none of its keys", "EXPERIMANCE_API_KEY"]);
     host.wait_until_running("studio");
     host.wait_for_log(&[
         "the studio is set up",
