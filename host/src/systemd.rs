@@ -4,6 +4,7 @@
 //! The protocol is one datagram of `KEY=value` lines. The crate `sd-notify` reaches no abstract
 //! socket and waits when the receiver is busy; here nothing waits, because the supervisor speaks.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -15,6 +16,12 @@ use crate::environment::Env;
 
 /// How many times a watchdog is fed in the time that it would wait for once.
 const FEEDS: u32 = 3;
+
+/// How soon a busy receiver is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How many messages wait for a busy receiver.
+const MOST_WAITING: usize = 16;
 
 /// The longest status line, in characters.
 const LONGEST_STATUS: usize = 200;
@@ -57,10 +64,13 @@ impl Systemd {
         Self { wire: Some(wire), talk }
     }
 
-    /// When the watchdog is to be fed.
+    /// When there will be something to tell although nothing has happened: the watchdog is to be fed,
+    /// or a busy receiver is to be tried again.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
-        self.talk.watchdog.map(|_| self.talk.due)
+        let wire = self.wire.as_ref()?;
+        let feeding = self.talk.watchdog.map(|_| self.talk.due);
+        feeding.into_iter().chain(wire.retry_at).min()
     }
 
     /// Somebody asked for a reload, which begins now.
@@ -72,8 +82,9 @@ impl Systemd {
     pub fn tell(&mut self, picture: &Picture, now: Instant) {
         let Some(wire) = &mut self.wire else { return };
         for message in self.talk.messages(picture, now) {
-            wire.send(&message);
+            wire.put(message);
         }
+        wire.send(now);
     }
 }
 
@@ -179,6 +190,10 @@ fn monotonic_usec() -> i128 {
 struct Wire {
     socket: UnixDatagram,
     address: SocketAddr,
+    /// What the receiver had no room for, oldest first.
+    waiting: VecDeque<String>,
+    /// When that is tried again.
+    retry_at: Option<Instant>,
     /// What is in the log of a failure that lasts.
     failure: Option<String>,
 }
@@ -196,17 +211,39 @@ impl Wire {
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, address, failure: None })
+        Ok(Self { socket, address, waiting: VecDeque::new(), retry_at: None, failure: None })
     }
 
-    fn send(&mut self, message: &str) {
-        let sent = self.socket.send_to_addr(message.as_bytes(), &self.address);
-        let failure = sent.err().map(|error| error.to_string());
-        if failure != self.failure {
-            if let Some(error) = &failure {
-                tracing::warn!(error, message, "systemd could not be told");
+    /// Takes a message to be sent. A status, and food for the watchdog, take the place of those of
+    /// their kind that still wait.
+    fn put(&mut self, message: String) {
+        let replaces = ["STATUS=", "WATCHDOG="].iter().find(|kind| message.starts_with(**kind));
+        if let Some(kind) = replaces {
+            self.waiting.retain(|other| !other.starts_with(*kind));
+        }
+        if self.waiting.len() == MOST_WAITING {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(message);
+    }
+
+    /// Sends what waits, as far as the receiver has room for it.
+    fn send(&mut self, now: Instant) {
+        self.retry_at = None;
+        while let Some(message) = self.waiting.front() {
+            let sent = self.socket.send_to_addr(message.as_bytes(), &self.address);
+            if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                self.retry_at = Some(now + RETRY);
+                return;
             }
-            self.failure = failure;
+            let failure = sent.err().map(|error| error.to_string());
+            if failure != self.failure {
+                if let Some(error) = &failure {
+                    tracing::warn!(error, message, "systemd could not be told");
+                }
+                self.failure = failure;
+            }
+            self.waiting.pop_front();
         }
     }
 }
@@ -286,6 +323,36 @@ mod tests {
         assert_eq!(within(&[("WATCHDOG_USEC", "0"), ("WATCHDOG_PID", "7")]), None);
         assert_eq!(within(&[("WATCHDOG_USEC", "soon")]), None);
         assert_eq!(within(&[]), None);
+    }
+
+    #[test]
+    fn a_busy_receiver_is_told_later_and_only_what_still_holds() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let receiver = UnixDatagram::bind(&path).unwrap();
+        receiver.set_nonblocking(true).unwrap();
+        let mut wire = Wire::open(path.to_str().unwrap()).unwrap();
+        let now = Instant::now();
+        let mut sent = 0;
+        while wire.retry_at.is_none() {
+            wire.put(format!("STATUS={sent}"));
+            wire.send(now);
+            sent += 1;
+        }
+        for message in ["WATCHDOG=1", "READY=1", "STATUS=last", "WATCHDOG=1"] {
+            wire.put(message.to_owned());
+            wire.send(now);
+        }
+        assert_eq!(wire.retry_at, Some(now + RETRY));
+        let mut heard = Vec::new();
+        let mut buffer = [0; 64];
+        while let Ok(length) = receiver.recv(&mut buffer) {
+            heard.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            wire.send(now);
+        }
+        assert_eq!(heard.split_off(heard.len() - 3), ["READY=1", "STATUS=last", "WATCHDOG=1"]);
+        assert_eq!(heard.len(), sent - 1, "the last of them had no room and was overtaken");
+        assert_eq!((wire.retry_at, wire.failure), (None, None));
     }
 
     #[test]

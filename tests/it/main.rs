@@ -6,7 +6,9 @@ mod harness;
 
 mod architecture;
 mod bad_files;
+mod broken_configs;
 mod commands;
+mod config_commands;
 mod config_errors;
 mod contracts;
 mod control;

@@ -50,6 +50,34 @@ pub fn endpoints<'c>(
     (sockets.into_iter().map(|socket| socket.endpoint).collect(), problems)
 }
 
+/// Warnings of sockets that connect to this machine where no service of the project binds.
+#[must_use]
+pub fn unbound(endpoints: &[Endpoint]) -> Vec<Problem> {
+    let is_local = |endpoint: &str| {
+        let local = ["tcp://localhost:", "tcp://127.", "tcp://[::1]:", "ipc://", "inproc://"];
+        local.iter().any(|prefix| endpoint.starts_with(prefix))
+    };
+    let lonely = endpoints.iter().filter(|it| {
+        let binds = |other: &&Endpoint| other.bind && overlap(&other.endpoint, &it.endpoint);
+        !it.bind && is_local(&it.endpoint) && !endpoints.iter().any(|other| binds(&other))
+    });
+    let warning = |it: &Endpoint| {
+        let problem = Problem::warning(format!(
+            "`{}` connects to {}, which no service of this project binds",
+            it.service, it.endpoint
+        ));
+        let problem = problem.key(&it.key).hint(
+            "this is as it should be if another program binds it, such as a Python service; else \
+             compare address and port with those of the service that it is to hear",
+        );
+        match (&it.file, &it.position) {
+            (Some(file), Some(at)) => problem.in_file(file).at(at.line, at.column),
+            _ => Problem { key: Some(format!("{}.{}", it.service, it.key)), ..problem },
+        }
+    };
+    lonely.map(warning).collect()
+}
+
 /// An endpoint on its way, with what is needed to speak of it.
 struct Socket<'c> {
     endpoint: Endpoint,
