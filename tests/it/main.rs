@@ -20,6 +20,7 @@ mod hangs;
 mod health;
 mod health_plugin;
 mod hostile;
+mod insight;
 mod isolation;
 mod logs;
 mod older_plugins;
