@@ -16,14 +16,14 @@ use crate::sockets::{heartbeat, publisher};
 
 /// What the host promises for the first line of an answer. What the command's own process takes to
 /// start is its own matter.
-const PROMISED: Duration = Duration::from_secs(1);
+pub(crate) const PROMISED: Duration = Duration::from_secs(1);
 
 fn beating() -> Project {
     Project::new().plugin("heartbeat").config("heartbeat", heartbeat(free_port(), None))
 }
 
 /// A host with a heartbeat, and a service whose thread never comes back from `run`.
-fn hanging(stop_timeout: f64) -> Host {
+pub(crate) fn hanging(stop_timeout: f64) -> Host {
     let toml = format!("fault = \"hang\"\nplace = \"run\"\n{}", publisher(free_port()));
     let directives = "[exphost]\nplugin = \"fixture-faults\"\n";
     let host = beating()
@@ -36,17 +36,17 @@ fn hanging(stop_timeout: f64) -> Host {
 }
 
 /// Exit code, standard output and error of a command.
-fn said(project: &Project, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn said(project: &Project, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = project.output(arguments);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 /// A connection of a test's own.
-struct Wire(BufReader<UnixStream>);
+pub(crate) struct Wire(BufReader<UnixStream>);
 
 impl Wire {
-    fn connect(project: &Project) -> Self {
+    pub(crate) fn connect(project: &Project) -> Self {
         let stream = UnixStream::connect(project.socket()).expect("the host listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
         let mut wire = Self(BufReader::new(stream));
@@ -58,14 +58,14 @@ impl Wire {
         writeln!(self.0.get_mut(), "{request}").expect("the host reads");
     }
 
-    fn line(&mut self) -> Value {
+    pub(crate) fn line(&mut self) -> Value {
         let mut line = String::new();
         self.0.read_line(&mut line).expect("the host answers in time");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
     }
 
     /// The first line of the answer, and how long it took.
-    fn first(&mut self, request: &Value) -> (Value, Duration) {
+    pub(crate) fn first(&mut self, request: &Value) -> (Value, Duration) {
         let asked = Instant::now();
         self.send(request);
         (self.line(), asked.elapsed())

@@ -6,7 +6,9 @@ mod harness;
 
 mod architecture;
 mod bad_files;
+mod broken_configs;
 mod commands;
+mod config_commands;
 mod config_errors;
 mod contracts;
 mod control;
@@ -18,6 +20,7 @@ mod hangs;
 mod health;
 mod health_plugin;
 mod hostile;
+mod insight;
 mod isolation;
 mod logs;
 mod older_plugins;

@@ -7,7 +7,9 @@ use crate::environment::Process;
 use crate::prepare::{self, Prepared};
 
 pub(super) fn check(common: &Common, process: &Process<'_>, json: bool) -> Exit {
-    let prepared = prepare::prepare(&common.wishes(), process);
+    let mut prepared = prepare::prepare(&common.wishes(), process);
+    let around = prepare::around(&prepared, process);
+    prepared.problems.extend(around);
     if json {
         output::json(&json!({"ok": prepared.is_good(), "problems": prepared.problems}));
     } else {

@@ -269,3 +269,237 @@ fn is_path_name(key: &str) -> bool {
     let last = key.rsplit('_').next().unwrap_or(key);
     ["path", "file", "dir", "directory", "folder"].contains(&last)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use plugin_api::prelude::*;
+    use plugin_api::schemars;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{Origin, ServiceFile, resolve};
+    use crate::environment::Env;
+
+    config! {
+        /// Configuration with a key of every kind.
+        struct Every {
+            whole: i64 = 0,
+            ratio: f64 = 0.5,
+            on: bool = true,
+            off: bool = false,
+            text: String = "a".to_owned(),
+            choice: Choice = Choice::Red,
+            token: Secret = Secret::default(),
+            numbers: Vec<i64> = Vec::new(),
+            words: Vec<String> = vec!["a".to_owned()],
+            pair: [u8; 2] = [0, 0],
+            maybe: Option<u32> = None,
+            log_level: String = "info".to_owned(),
+            camera: Inner = Inner::default(),
+            spare: Option<Inner> = None,
+            a_b: i64 = 0,
+            a: Nested = Nested::default(),
+        }
+    }
+
+    config! {
+        /// A table.
+        struct Inner {
+            frame_rate: u32 = 30,
+            auto: bool = true,
+            names: std::collections::BTreeMap<String, u32> = std::collections::BTreeMap::new(),
+        }
+    }
+
+    config! {
+        /// One of which a key has the flag of another.
+        struct Nested { b: i64 = 0, }
+    }
+
+    config! {
+        /// A choice.
+        enum Choice {
+            /// Red.
+            #[default]
+            Red,
+            /// Green.
+            Green,
+            /// Blue.
+            Blue,
+        }
+    }
+
+    fn manifest() -> Manifest {
+        Manifest {
+            name: "every".to_owned(),
+            version: "1.0.0".to_owned(),
+            crate_name: "every".to_owned(),
+            config_schema: schemars::schema_for!(Every).to_value(),
+            config_defaults: serde_json::to_value(Every::default()).expect("a JSON value"),
+            arguments: vec![Argument::choice("model", ["x", "y"]).default("x")],
+        }
+    }
+
+    /// A kind of key: its path, the flags that set it, and what the tests give it by each layer, as
+    /// TOML and as text. A value stands for itself, so that which one won can be seen.
+    struct Kind {
+        key: &'static str,
+        /// What each layer gives: file, environment, `--set`, flags.
+        values: [Value; 4],
+        variable: &'static str,
+        flags: &'static [&'static str],
+    }
+
+    fn kinds() -> Vec<Kind> {
+        let kind = |key, values: Value, variable, flags| {
+            let values: Vec<Value> = values.as_array().expect("a list").clone();
+            let values = values.try_into().expect("one for each layer");
+            Kind { key, values, variable, flags }
+        };
+        vec![
+            kind("whole", json!([1, 0, 1, -3]), "WHOLE", &["--whole", "-3"]),
+            kind("ratio", json!([1.5, 1, 0, -2.5]), "RATIO", &["--ratio=-2.5"]),
+            kind("on", json!([false, true, true, false]), "ON", &["--no-on"]),
+            kind("on", json!([false, true, false, true]), "ON", &["--on"]),
+            kind("off", json!([false, true, false, true]), "OFF", &["--off"]),
+            kind("text", json!(["1", "true", "[x", "--y"]), "TEXT", &["--text", "--y"]),
+            kind(
+                "choice",
+                json!(["green", "blue", "red", "green"]),
+                "CHOICE",
+                &["--choice", "green"],
+            ),
+            kind("token", json!(["s", "t", "u", "v"]), "TOKEN", &["--token", "v"]),
+            kind(
+                "numbers",
+                json!([[1], [2, 0], [], [3, -4]]),
+                "NUMBERS",
+                &["--numbers", "3", "--numbers=-4"],
+            ),
+            kind(
+                "words",
+                json!([["1"], ["b"], [], ["2", "c d"]]),
+                "WORDS",
+                &["--words", "2", "--words", "c d"],
+            ),
+            kind("words", json!([["1"], ["b"], [], ["j"]]), "WORDS", &["--words", "[\"j\"]"]),
+            kind(
+                "pair",
+                json!([[1, 2], [3, 4], [5, 6], [7, 8]]),
+                "PAIR",
+                &["--pair", "7", "--pair", "8"],
+            ),
+            kind("maybe", json!([1, 0, 3, 4]), "MAYBE", &["--maybe", "4"]),
+            kind("log_level", json!(["a", "b", "c", "d"]), "", &["--config-log-level", "d"]),
+            kind(
+                "camera.frame_rate",
+                json!([1, 0, 3, 4]),
+                "CAMERA_FRAME_RATE",
+                &["--camera-frame-rate", "4"],
+            ),
+            kind(
+                "camera.auto",
+                json!([true, false, true, false]),
+                "CAMERA_AUTO",
+                &["--no-camera-auto"],
+            ),
+            kind(
+                "camera.names",
+                json!([{"a": 1}, {"a": 2}, {"a": 3}, {"a": 4}]),
+                "CAMERA_NAMES",
+                &["--camera-names", "{\"a\": 4}"],
+            ),
+            kind(
+                "spare.frame_rate",
+                json!([1, 2, 3, 4]),
+                "SPARE_FRAME_RATE",
+                &["--spare-frame-rate", "4"],
+            ),
+        ]
+    }
+
+    /// The text of a value as people write it in a variable.
+    fn plain(value: &Value) -> String {
+        value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    }
+
+    fn matches(flags: &Flags<'_>, words: &[&str]) -> ArgMatches {
+        let command = flags.add_to(Command::new("x"));
+        let matches = command.try_get_matches_from(["x"].iter().chain(words));
+        matches.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+        /// Whatever layers speak of a key of whatever kind, the highest of them wins, and is named.
+        #[test]
+        fn the_highest_layer_wins_for_every_kind(speaks in proptest::array::uniform4(any::<bool>())) {
+            let manifest = manifest();
+            for Kind { key, values, variable, flags } in kinds() {
+                let [file, mut env, set, flag] = speaks;
+                // The host's own variable of that name is no value of a service.
+                env &= !variable.is_empty();
+                let [in_file, in_env, in_set, _] = &values;
+                let toml = toml_text::value(in_file).filter(|_| file).map(|text| format!("{key} = {text}"));
+                let service = ServiceFile::parse("every", Path::new("every.toml"), &toml.unwrap_or_default());
+                let name = format!("EXPERIMANCE_{variable}");
+                let variables: BTreeMap<_, _> =
+                    env.then(|| (name.clone(), plain(in_env))).into_iter().collect();
+                let mut overrides = Vec::new();
+                if set {
+                    let argument = format!("every.{key}={}", plain(in_set));
+                    overrides.push(Override::parse(&argument).expect("a good argument"));
+                }
+                let below = resolve(&service, &manifest, &variables as &dyn Env, &overrides);
+                if flag {
+                    let made = Flags::new(&manifest, &below.value, &["log-level".to_owned()]);
+                    overrides.extend(made.overrides("every", &matches(&made, flags)));
+                }
+                let resolved = resolve(&service, &manifest, &variables as &dyn Env, &overrides);
+                prop_assert!(resolved.problems.is_empty(), "{key}: {:?}", resolved.problems);
+                let path = KeyPath::of_keys(key.split('.'));
+                let wins = [file, env, set, flag].iter().rposition(|speaks| *speaks);
+                let defaults = defaults_of(&manifest);
+                let expected = wins.map_or_else(|| path.find(&defaults), |layer| values.get(layer));
+                prop_assert_eq!(path.find(&resolved.value), expected, "{}", key);
+                let origin = resolved.origins.get(&path);
+                let fits = match wins {
+                    None => *origin == Origin::Default,
+                    Some(0) => matches!(origin, Origin::File { .. }),
+                    Some(1) => *origin == Origin::Env { name },
+                    Some(2) => matches!(origin, Origin::Set { .. }),
+                    Some(_) => matches!(origin, Origin::Flag { .. }),
+                };
+                prop_assert!(fits, "{}: {:?}", key, origin);
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_mean_two_things_are_kept_apart() {
+        let manifest = manifest();
+        let flags = Flags::new(&manifest, &defaults_of(&manifest), &["log-level".to_owned()]);
+        let names: Vec<_> = flags.flags.iter().map(|flag| flag.name.as_str()).collect();
+        // `a_b` and `a.b` would share one.
+        assert!(!names.contains(&"a-b"), "{names:?}");
+        assert!(names.contains(&"config-log-level") && !names.contains(&"log-level"), "{names:?}");
+    }
+
+    #[test]
+    fn only_what_is_given_overrides_and_arguments_go_beside() {
+        let manifest = manifest();
+        let flags = Flags::new(&manifest, &defaults_of(&manifest), &[]);
+        assert_eq!(flags.overrides("every", &matches(&flags, &[])), []);
+        let given = flags.overrides("every", &matches(&flags, &["--model", "y"]));
+        assert_eq!(given.len(), 1);
+        assert_eq!(given[0].path, arguments::path_of("model"));
+        let service = ServiceFile::parse("every", Path::new("every.toml"), "");
+        let none: BTreeMap<String, String> = BTreeMap::new();
+        let resolved = resolve(&service, &manifest, &none as &dyn Env, &given);
+        assert_eq!(resolved.for_plugin()["exphost"], json!({"arguments": {"model": "y"}}));
+        assert_eq!(resolved.value.get("exphost"), None);
+    }
+}

@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 
 mod check;
+mod completions;
 mod config;
 mod dev;
 mod flags;
@@ -9,6 +10,7 @@ mod list;
 mod log_level;
 mod logs;
 mod output;
+mod project;
 mod publish;
 mod reload;
 mod reports;
@@ -142,6 +144,16 @@ enum Command {
         #[command(subcommand)]
         command: config::ConfigCommand,
     },
+    /// Make projects, list them, choose one
+    Project {
+        #[command(subcommand)]
+        command: project::ProjectCommand,
+    },
+    /// Print a script that completes commands, services and their flags: bash, zsh, fish
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// List the plugin files
     List {
         /// Print one JSON document
@@ -247,6 +259,8 @@ pub fn main(process: &Process<'static>) -> Exit {
         // One with a service has been taken above.
         Command::Run { service: _ } => run::run(common, process),
         Command::Config { command } => config::config(common, process, &command),
+        Command::Project { command } => project::project(common, process, &command),
+        Command::Completions { shell } => completions::completions(common, process, shell),
         Command::Check { json } => check::check(common, process, json),
         Command::List { json } => list::list(common, process, json),
         Command::Dev(arguments) => dev::dev(common, process, &arguments),

@@ -63,6 +63,8 @@ fn text(published: &Published) -> String {
         (plain(service), plain(key), plain(endpoint), plain(topic));
     format!(
         "published {topic} ({size} bytes) by {service} ({key}, {endpoint}): \
-         {connections} connections, {joined} subscribers in this host"
+         {}, {} in this host",
+        output::counted(*connections, "connection"),
+        output::counted(*joined, "subscriber")
     )
 }

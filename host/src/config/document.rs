@@ -23,20 +23,28 @@ pub struct Document {
     pub origins: Origins,
     /// What does not parse.
     pub problems: Vec<Problem>,
+    /// Whether a line begins the host's table, which may stand below what does not parse.
+    pub names_host: bool,
 }
 
 impl Document {
     /// The document of a file that does not exist.
     #[must_use]
     pub fn absent(service: &str, file: &Path) -> Self {
-        Self { table: Map::new(), origins: Origins::new(service, file), problems: Vec::new() }
+        Self {
+            table: Map::new(),
+            origins: Origins::new(service, file),
+            problems: Vec::new(),
+            names_host: false,
+        }
     }
 
     /// Reads the file of a service; for files of no service, `service` is empty.
     #[must_use]
     pub fn read(service: &str, file: &Path) -> Self {
-        let unreadable = |problem: Problem| {
+        let unreadable = |problem: Problem, text: &str| {
             let mut document = Self::absent(service, file);
+            document.names_host = names_host(text);
             document.problems.push(problem.in_file(file));
             document
         };
@@ -44,7 +52,7 @@ impl Document {
             Ok(bytes) => bytes,
             Err(error) => {
                 let problem = Problem::error(format!("cannot be read: {error}"));
-                return unreadable(problem.hint("check that it is a file and who may read it"));
+                return unreadable(problem.hint("check that it is a file and who may read it"), "");
             }
         };
         match std::str::from_utf8(&bytes) {
@@ -57,6 +65,7 @@ impl Document {
                     Problem::error("is not UTF-8 text")
                         .at(at.line, at.column)
                         .hint("save the file with the encoding UTF-8"),
+                    &String::from_utf8_lossy(&bytes),
                 )
             }
         }
@@ -76,9 +85,17 @@ impl Document {
         };
         let table = reader.table(table.get_ref(), &KeyPath::root());
         let mut problems: Vec<_> = errors.iter().map(|error| broken(file, text, error)).collect();
+        // What comes after a list without an end is taken for its items, line by line.
+        let endless = problems.iter().find(|problem| problem.message.ends_with(OPEN_LIST));
+        if let Some(line) = endless.map(|problem| problem.line) {
+            problems.retain(|it| {
+                it.line < line || (it.line == line && it.message.ends_with(OPEN_LIST))
+            });
+        }
         // One slip makes the parser stumble several times on the same line.
         problems.dedup_by_key(|problem| problem.line);
-        let mut document = Self { table, origins: reader.origins, problems };
+        let names_host = names_host(text);
+        let mut document = Self { table, origins: reader.origins, problems, names_host };
         reader.problems.retain(|problem| !document.repeats(problem));
         document.problems.append(&mut reader.problems);
         document
@@ -92,13 +109,39 @@ impl Document {
     }
 }
 
+/// Whether the line has a quote between its beginning and a place.
+fn has_open_quote(text: &str, offset: usize) -> bool {
+    let before = text.get(..offset).unwrap_or(text);
+    before.rsplit('\n').next().is_some_and(|line| line.contains(['"', '\'']))
+}
+
+/// What is said where a list goes on that somebody thought was over.
+const OPEN_LIST: &str = "the list that begins above has no end, or lacks a comma";
+
+fn names_host(text: &str) -> bool {
+    text.lines().any(|line| line.trim_start().starts_with("[exphost"))
+}
+
 fn broken(file: &Path, text: &str, error: &toml::de::Error) -> Problem {
     let offset = error.span().map_or(text.len(), |span| span.start);
     let at = position(text, offset);
     let rest = text.get(offset..).and_then(|rest| rest.lines().next()).unwrap_or_default();
     let message = error.message();
     let about_value = message.starts_with("invalid") || message.starts_with("string values");
-    let (message, hint) = if about_value && rest.trim_start().trim_start_matches('=').is_empty() {
+    let word: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+    let small = word.to_lowercase();
+    let (message, hint) = if about_value && rest.trim().is_empty() && has_open_quote(text, offset) {
+        ("the text has no closing quote", "write `key = \"text\"`")
+    } else if about_value && ["true", "false"].contains(&small.as_str()) {
+        ("true and false are written in small letters", "write true or false")
+    } else if message.starts_with("missing comma between array elements") {
+        (OPEN_LIST, "write a comma between the items, and ] behind the last")
+    } else if rest.starts_with(',') {
+        (
+            "there is a comma after the value",
+            "write a number with a point, and several values in [ ]",
+        )
+    } else if about_value && rest.trim_start().trim_start_matches('=').is_empty() {
         ("the value is missing", "write `key = value`, or remove the line")
     } else if about_value && rest.starts_with(char::is_alphabetic) {
         ("text must stand in quotes", "write `key = \"text\"`; true and false have no quotes")

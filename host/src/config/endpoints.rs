@@ -50,6 +50,34 @@ pub fn endpoints<'c>(
     (sockets.into_iter().map(|socket| socket.endpoint).collect(), problems)
 }
 
+/// Warnings of sockets that connect to this machine where no service of the project binds.
+#[must_use]
+pub fn unbound(endpoints: &[Endpoint]) -> Vec<Problem> {
+    let is_local = |endpoint: &str| {
+        let local = ["tcp://localhost:", "tcp://127.", "tcp://[::1]:", "ipc://", "inproc://"];
+        local.iter().any(|prefix| endpoint.starts_with(prefix))
+    };
+    let lonely = endpoints.iter().filter(|it| {
+        let binds = |other: &&Endpoint| other.bind && overlap(&other.endpoint, &it.endpoint);
+        !it.bind && is_local(&it.endpoint) && !endpoints.iter().any(|other| binds(&other))
+    });
+    let warning = |it: &Endpoint| {
+        let problem = Problem::warning(format!(
+            "`{}` connects to {}, which no service of this project binds",
+            it.service, it.endpoint
+        ));
+        let problem = problem.key(&it.key).hint(
+            "this is as it should be if another program binds it, such as a Python service; else \
+             compare address and port with those of the service that it is to hear",
+        );
+        match (&it.file, &it.position) {
+            (Some(file), Some(at)) => problem.in_file(file).at(at.line, at.column),
+            _ => Problem { key: Some(format!("{}.{}", it.service, it.key)), ..problem },
+        }
+    };
+    lonely.map(warning).collect()
+}
+
 /// An endpoint on its way, with what is needed to speak of it.
 struct Socket<'c> {
     endpoint: Endpoint,
@@ -72,14 +100,25 @@ struct Section {
 
 fn sections(value: &Value) -> Vec<Section> {
     use SocketRole::{Publisher, Pull, Push, Subscriber};
-    let zmq = KeyPath::of_keys(["zmq"]);
     let own =
         [("publisher", Publisher), ("subscriber", Subscriber), ("push", Push), ("pull", Pull)];
-    let own = own.map(|(key, role)| {
-        let binds = matches!(role, Publisher | Pull);
-        Section { path: zmq.key(key), role, binds, port: None }
-    });
-    let mut sections = Vec::from(own);
+    let of_table = |table: &KeyPath| {
+        own.map(|(key, role)| {
+            let binds = matches!(role, Publisher | Pull);
+            Section { path: table.key(key), role, binds, port: None }
+        })
+    };
+    let zmq = KeyPath::of_keys(["zmq"]);
+    let mut sections = Vec::from(of_table(&zmq));
+    // A service with several of them gives each a name of its own; what has these keys is a socket.
+    let is_socket = |section: &Section| {
+        let written = section.path.find(value);
+        written.is_some_and(|it| it["address"].is_string() && it["bind"].is_boolean())
+    };
+    let others = value.as_object().into_iter().flatten().filter(|(key, _)| *key != "zmq");
+    for (key, _) in others {
+        sections.extend(of_table(&KeyPath::of_keys([key])).into_iter().filter(is_socket));
+    }
     let workers = zmq.key("workers");
     // The entries of a table by name have no defaults that the layers would bring in.
     let ends =

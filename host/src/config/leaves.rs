@@ -48,11 +48,9 @@ impl<'s> Schema<'s> {
     /// that `value` has are gone into. `defaults` is what an empty file gives.
     #[must_use]
     pub fn leaves(&self, value: &Value, defaults: &Value) -> Vec<Leaf<'s>> {
-        let fields = self.fields(value);
-        let has_keys = |path: &KeyPath| {
-            fields.iter().any(|field| field.path != *path && path.contains(&field.path))
-        };
-        let leaves = fields.iter().filter(|field| !has_keys(&field.path));
+        let fields = self.fields(value).into_iter();
+        // One with names of the user's choosing can be given as a whole, too.
+        let leaves = fields.filter(|field| self.keys(field.node).is_empty());
         leaves
             .map(|field| Leaf {
                 path: field.path.clone(),
@@ -172,6 +170,7 @@ mod tests {
             r#"keys: a list, """#,
             r#"logins.a.password: text, """#,
             r#"logins.a.user: text, """#,
+            r#"logins: a table, """#,
             r#"ratio: a number, "more than 0""#,
             r#"style: `morph`, `dissolve` or `wipe`, """#,
             r#"token: text, """#,

@@ -56,10 +56,10 @@ impl ServiceFile {
     }
 
     fn from_document(name: &str, file: &Path, exists: bool, document: Document) -> Self {
-        let Document { mut table, origins, mut problems } = document;
+        let Document { mut table, origins, mut problems, names_host } = document;
         let broken = problems.len();
         let host_table = table.remove(HOST_TABLE);
-        let is_for_host = host_table.is_some();
+        let is_for_host = host_table.is_some() || names_host;
         let (directives, wrong) = Directives::read(name, host_table, &origins);
         problems.extend(wrong);
         Self {
@@ -73,6 +73,12 @@ impl ServiceFile {
             problems,
             broken,
         }
+    }
+
+    /// Whether the file does not parse, so that directives may be lost.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken > 0
     }
 
     /// Has it run whatever its file says of that, and without those it depends on.

@@ -105,7 +105,28 @@ impl Explainer<'_> {
             path: table.key(key),
             part: Part::Key,
             message: format!("unknown key `{}`", key.escape_debug()),
-            fix: known_names(key, &keys, "keys").or(Some("remove the key".to_owned())),
+            fix: self
+                .where_it_belongs(table, key)
+                .or_else(|| known_names(key, &keys, "keys"))
+                .or(Some("remove the key".to_owned())),
+        }
+    }
+
+    /// A key that is known, in another table or in another file.
+    fn where_it_belongs(&self, table: &KeyPath, key: &str) -> Option<String> {
+        if table.is_root() && key == "log_level" {
+            let hint =
+                "the level is the host's: set [log] level in exphost.toml, or use --log-level";
+            return Some(hint.to_owned());
+        }
+        let leaves = self.schema.leaves(&Value::Null, &Value::Null);
+        let mut of_that_name = leaves.iter().filter(|leaf| leaf.path.last_key() == Some(key));
+        let (found, other) = (of_that_name.next()?, of_that_name.next());
+        match found.path.parent().filter(|_| other.is_none())? {
+            top if top.is_root() => {
+                Some(format!("`{key}` stands at the top: move the line above the first [table]"))
+            }
+            other => Some(format!("`{key}` is a key of [{other}]: move the line there")),
         }
     }
 
@@ -203,6 +224,10 @@ impl Explainer<'_> {
         let must =
             |what: String| (format!("must {what}{}", self.is(value, path)), self.how_to_fit(path));
         match error.kind() {
+            Kind::Type { kind } if self.origins.is_secret(path) => {
+                let types = names(kind);
+                (format!("expected {}", type_words(&types)), how_to_write(&types))
+            }
             Kind::Type { kind } => about_types(&names(kind), value),
             Kind::Enum { options } => {
                 one_of(options.as_array().map(Vec::as_slice).unwrap_or_default(), value)

@@ -8,6 +8,7 @@ mod one;
 mod outcome;
 mod plugins;
 mod sockets;
+mod surroundings;
 mod workshop;
 
 use std::path::{Path, PathBuf};
@@ -15,10 +16,11 @@ use std::path::{Path, PathBuf};
 use plugin_api::manifest::Manifest;
 use serde_json::Value;
 
-pub use self::one::{One, manifests, one};
+pub use self::one::{One, manifests, one, service_names};
 pub use self::outcome::{Asked, Fresh, HostChanges, How, News, Outcome, Present, Refusal, Terms};
 use self::plugins::{Shelf, probe_with};
 pub use self::plugins::{examined, load_problem, manifest_of};
+pub use self::surroundings::around;
 pub use self::workshop::Workshop;
 use crate::bus::BusConfig;
 use crate::config::supervision::Ready;

@@ -91,3 +91,23 @@ pub fn manifests(
     manifests.dedup_by(|(a, _), (b, _)| a.name == b.name);
     Ok(manifests.into_iter().map(|(_, manifest)| manifest).collect())
 }
+
+/// The names of the services of a project, those of other hosts left out where that can be told.
+///
+/// # Errors
+/// When the project cannot be made out.
+pub fn service_names(
+    wishes: &Wishes<'_>,
+    process: &Process<'_>,
+) -> Result<Vec<String>, Box<Problem>> {
+    let places = Places::new(projects_dir(wishes));
+    let name = ProjectName::choose(wishes.project, process.env, places.projects())?;
+    let project = Project::read(&places, &name, process.env);
+    if let Some(problem) = project.problems.iter().find(|problem| problem.is_error()) {
+        return Err(Box::new(problem.clone()));
+    }
+    let plugins = manifests(wishes, process)?;
+    let plugins: Vec<_> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+    let (files, _) = project.services_of_host(&plugins);
+    Ok(files.iter().map(|file| file.name.clone()).collect())
+}

@@ -83,7 +83,11 @@ impl Shelf {
         let identity =
             scan::choose(&self.candidates, service.plugin(), version).map_err(|error| {
                 let problem = Problem::error(format!("service `{}`: {error}", service.name));
-                Box::new(problem.in_file(&service.file).hint(error.hint()))
+                let problem = problem.in_file(&service.file).hint(error.hint());
+                Box::new(match version {
+                    Some(_) => service.at_directive("version", problem),
+                    None => problem,
+                })
             })?;
         let staging = self.staging.as_ref().ok_or_else(|| {
             let problem = format!("service `{}`: its plugin cannot be copied", service.name);

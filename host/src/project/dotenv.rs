@@ -65,7 +65,7 @@ impl Dotenv {
 
 fn broken(file: &Path, text: &str, line: &str, at: usize) -> Problem {
     let number = text.lines().position(|known| known.trim_end() == line.trim_end());
-    let problem = Problem::error("is no variable").in_file(file);
+    let problem = Problem::error("this line sets no variable").in_file(file);
     let problem = problem.hint("write NAME=value, with quotes around a value with spaces");
     match number {
         Some(number) => problem.at(number + 1, at + 1),

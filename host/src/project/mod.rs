@@ -42,6 +42,8 @@ pub struct Project {
     pub services: Vec<ServiceFile>,
     /// What its `.env` says.
     pub dotenv: Dotenv,
+    /// The services that have a file, whether or not they are among those.
+    pub known: Vec<String>,
     /// Whether the services were named by `SERVICES`, and so must all be there.
     pub are_named: bool,
     /// What is wrong with the project itself and with `exphost.toml`. What is wrong with a service's
@@ -104,6 +106,17 @@ impl Places {
         variant.into_iter().chain([folder]).collect()
     }
 
+    /// The folders whose files make up a project: its own, and that of the one file that was named.
+    #[must_use]
+    pub fn folders_to_watch(&self, name: &ProjectName) -> Vec<PathBuf> {
+        let named = self.alone.as_ref().and_then(|alone| alone.config.as_ref()?.parent());
+        let here = |folder: &Path| match folder.as_os_str().is_empty() {
+            true => PathBuf::from("."),
+            false => folder.to_owned(),
+        };
+        self.folders(name).into_iter().chain(named.map(here)).collect()
+    }
+
     /// The file of a service: the first that exists, and whether one does. If none does, it is the
     /// one in the project's folder, where people would put it.
     #[must_use]
@@ -136,6 +149,7 @@ impl Project {
                 settings: HostSettings::default(),
                 services: Vec::new(),
                 dotenv: Dotenv::default(),
+                known: Vec::new(),
                 are_named: false,
                 problems,
             };
@@ -150,7 +164,19 @@ impl Project {
         let names = names.or_else(|| Some(named(&listed()?, &mut problems)));
         let names = names.filter(|names| !names.is_empty());
         let are_named = names.is_some();
-        let names = names.unwrap_or_else(|| found(&folders, &mut problems));
+        let mut about_files = Vec::new();
+        let known = found(&folders, &mut about_files);
+        let names = names.unwrap_or_else(|| {
+            problems.append(&mut about_files);
+            known.clone()
+        });
+        let config = places.alone.as_ref().and_then(|alone| alone.config.as_ref());
+        let missing = config.filter(|config| !config.exists());
+        problems.extend(missing.map(|config| {
+            let problem = Problem::error("there is no such file").in_file(config);
+            problem.hint("--config names the file of the service's configuration")
+        }));
+        let names = if missing.is_some() { Vec::new() } else { names };
         let services = names.iter().map(|service| match places.service_file(name, service) {
             (file, true) => ServiceFile::read(service, &file),
             (file, false) => ServiceFile::absent(service, &file),
@@ -159,7 +185,7 @@ impl Project {
         if places.alone.is_some() {
             services.iter_mut().for_each(ServiceFile::stand_alone);
         }
-        Self { name: name.clone(), settings, services, dotenv, are_named, problems }
+        Self { name: name.clone(), settings, services, dotenv, known, are_named, problems }
     }
 
     /// Parts the services into those that this host runs and those it leaves alone.
@@ -186,7 +212,10 @@ impl Project {
                 problems.extend(without_file(service));
                 ours.push(service);
             } else if service.is_for_host || self.are_named {
-                problems.push(without_plugin(service, plugins));
+                // Which plugin it wants may stand where it does not parse.
+                if !(service.is_broken() && service.is_for_host) {
+                    problems.push(self.without_plugin(service, plugins));
+                }
                 problems.extend(service.problems.iter().cloned());
             } else {
                 let problem = Problem::warning(format!(
@@ -201,6 +230,34 @@ impl Project {
         }
         (ours, problems)
     }
+
+    fn without_plugin(&self, service: &ServiceFile, plugins: &[&str]) -> Problem {
+        let (plugin, name) = (service.plugin(), &service.name);
+        if !service.exists && self.are_named {
+            // Nobody but the command line or the variable speaks of it.
+            let mut known: Vec<_> = plugins.iter().map(|it| (*it).to_owned()).collect();
+            known.extend(self.known.iter().cloned());
+            known.sort();
+            known.dedup();
+            let known: Vec<_> = known.iter().map(String::as_str).collect();
+            let message =
+                format!("there is no service `{name}`: it has neither a file nor a plugin");
+            let mut problem = Problem::error(message).in_file(&service.file);
+            problem.hint = known_names(name, &known, "services and plugins");
+            return problem;
+        }
+        let message = format!("service `{name}` needs the plugin `{plugin}`, which is not there");
+        let mut problem = Problem::error(message);
+        problem.hint = known_names(plugin, plugins, "plugins").or_else(|| {
+            let hint =
+                "put its .so file into the plugin directory; `exphost list` shows what is there";
+            Some(hint.to_owned())
+        });
+        match service.directives.plugin {
+            Some(_) => service.at_directive("plugin", problem),
+            None => problem.in_file(&service.file),
+        }
+    }
 }
 
 fn without_file(service: &ServiceFile) -> Option<Problem> {
@@ -213,25 +270,6 @@ fn without_file(service: &ServiceFile) -> Option<Problem> {
         .hint("create the file to configure it")
     };
     (!service.exists).then(note)
-}
-
-fn without_plugin(service: &ServiceFile, plugins: &[&str]) -> Problem {
-    let plugin = service.plugin();
-    let mut problem = Problem::error(format!(
-        "service `{}` needs the plugin `{plugin}`, which is not there",
-        service.name
-    ));
-    problem.hint = known_names(plugin, plugins, "plugins").or_else(|| {
-        Some(
-            "put its .so file into the plugin directory; `exphost list` shows what is there"
-                .to_owned(),
-        )
-    });
-    if service.directives.plugin.is_some() {
-        service.at_directive("plugin", problem)
-    } else {
-        problem.in_file(&service.file)
-    }
 }
 
 /// The services that `SERVICES` names, each once, in its order.

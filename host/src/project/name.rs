@@ -10,6 +10,9 @@ use crate::problem::Problem;
 /// The project that is meant when nothing names one.
 pub const USUAL_PROJECT: &str = "experimance";
 
+/// The file among the projects that says which one is meant.
+pub const CHOICE_FILE: &str = ".project";
+
 /// The variable that names the project.
 pub const PROJECT_VARIABLE: &str = "PROJECT_ENV";
 
@@ -54,7 +57,7 @@ impl ProjectName {
         env: &dyn Env,
         projects: &Path,
     ) -> Result<Self, Box<Problem>> {
-        let file = projects.join(".project");
+        let file = projects.join(CHOICE_FILE);
         if let Some(given) = given {
             Self::parse(given).map_err(|problem| Box::new(problem.key("--project")))
         } else if let Some(value) = env.get_non_empty(PROJECT_VARIABLE) {
@@ -76,7 +79,10 @@ impl ProjectName {
     }
 
     /// Whether the project and its variant exist.
-    pub(super) fn find(&self, projects: &Path) -> Result<(), Box<Problem>> {
+    ///
+    /// # Errors
+    /// A problem that names those that do.
+    pub fn find(&self, projects: &Path) -> Result<(), Box<Problem>> {
         let folder = projects.join(&self.project);
         if !folder.is_dir() {
             let message = format!("there is no project `{}`", self.project);
@@ -101,15 +107,7 @@ impl fmt::Display for ProjectName {
 }
 
 fn lost(message: String, among: &Path, wanted: &Path, name: &str, noun: &str) -> Problem {
-    let mut known: Vec<_> = std::fs::read_dir(among)
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok)
-        .filter(|entry| entry.path().is_dir())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| is_name(name))
-        .collect();
-    known.sort();
+    let known = folders_in(among);
     let known: Vec<_> = known.iter().map(String::as_str).collect();
     let hint = known_names(name, &known, noun).unwrap_or_else(|| {
         if noun == "variants" {
@@ -118,6 +116,19 @@ fn lost(message: String, among: &Path, wanted: &Path, name: &str, noun: &str) ->
         format!("there are no projects in {}; name another folder with --projects", among.display())
     });
     Problem::error(message).in_file(wanted).hint(hint)
+}
+
+/// The names of the folders in a folder that can be names of projects or variants, in order.
+#[must_use]
+pub fn folders_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    let mut names: Vec<_> = folders
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| is_name(name))
+        .collect();
+    names.sort();
+    names
 }
 
 /// Whether a text can name a project, a variant or a service: it is one plain, visible file name.

@@ -207,7 +207,7 @@ fn files_of_python_services_are_left_alone() {
             "projects/p/agent.toml:1:9: error: is not TOML: the value is missing\n  hint: write `key = value`, or remove the line",
             "projects/p/off.toml:2:11: warning: exphost.enabled: `off` is named in SERVICES but not enabled; it does not run\n  hint: set `enabled = true`, or do not name it",
             "projects/p/nofile.toml: warning: `nofile` has no configuration file and uses its defaults\n  hint: create the file to configure it",
-            "projects/p/other.toml: error: service `other` needs the plugin `other`, which is not there\n  hint: known plugins: core, nofile",
+            "projects/p/other.toml: error: there is no service `other`: it has neither a file nor a plugin\n  hint: known services and plugins: agent, core, nofile, off, ours, wrong",
         ],
     );
 }

@@ -95,8 +95,8 @@ impl Supervisor {
             endpoint: socket.endpoint,
             topic: topic.clone(),
             size: payload.len(),
-            connections: socket.connections as u64,
-            joined: socket.joined as u64,
+            connections: socket.connections,
+            joined: socket.joined,
         })
     }
 

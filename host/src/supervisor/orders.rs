@@ -146,9 +146,9 @@ pub struct Published {
     /// Bytes of the payload.
     pub size: usize,
     /// Connections that the publisher had.
-    pub connections: u64,
+    pub connections: usize,
     /// Subscribers of the same host that it was joined with.
-    pub joined: u64,
+    pub joined: usize,
 }
 
 /// Gives orders to the supervisor; cheap to clone. The channel is bounded, so that a flood of orders

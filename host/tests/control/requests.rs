@@ -196,3 +196,81 @@ async fn the_client_asks_and_is_answered() {
     let Err(NoAnswer::Refused(failure)) = refusal else { panic!("{refusal:?}") };
     assert_eq!((failure.code, &*failure.message), (Code::Refused, "`heartbeat` runs already"));
 }
+
+#[tokio::test]
+async fn what_is_asked_of_the_host_is_answered_with_one_item_or_refused() {
+    let host = Host::start();
+    let mut raw = host.raw().await;
+    let item = |answer: &[Value]| {
+        assert_eq!(answer.len(), 2, "{answer:?}");
+        assert_eq!(answer[1], json!({"done": {"ok": true}}));
+        answer[0]["item"].clone()
+    };
+    let stats = raw.ask(r#"{"command":"stats","service":"heartbeat"}"#).await;
+    assert_eq!(item(&stats)["service"], "heartbeat");
+    assert_eq!(raw.ask(r#"{"command":"stats"}"#).await.len(), 3, "of each service, and the end");
+    let levels = r#"{"command":"log_level","level":"debug","service":"heartbeat"}"#;
+    assert_eq!(item(&raw.ask(levels).await)["services"], json!({"heartbeat": "DEBUG"}));
+    let publish = r#"{"command":"publish","topic":"x","payload":{"n": 1}}"#;
+    assert_eq!(item(&raw.ask(publish).await)["size"], r#"{"n":1}"#.len());
+    let refused =
+        [r#"{"command":"stats","service":"hartbeat"}"#, r#"{"command":"logs"}"#].map(str::to_owned);
+    for request in refused {
+        assert_eq!(raw.error(&request).await, "refused", "{request}");
+    }
+    assert_eq!(raw.error(r#"{"command":"log_level","level":"loud"}"#).await, "bad_request");
+}
+
+#[tokio::test]
+async fn a_tap_tells_what_passes_and_what_there_was_no_room_for() {
+    let host = Host::start();
+    let publisher = host.publisher();
+    let mut raw = host.raw().await;
+    raw.send(r#"{"command":"tap","topic":"ti","count":3}"#).await;
+    assert_eq!(raw.line().await, Some(json!({"accepted": {"command": "tap", "services": []}})));
+    host.send(publisher, "tick", b"{\"n\":1}");
+    host.send(publisher, "other", b"{\"n\":2}");
+    let first = raw.line().await.expect("a line")["item"].clone();
+    assert_eq!((&first["topic"], &first["direction"]), (&json!("tick"), &json!("sent")));
+    assert_eq!((&first["payload"], &first["size"]), (&json!({"n": 1}), &json!(7)));
+    // A thousand wait, however they are read: the task that reads them has no turn in between.
+    for _ in 0..1_005 {
+        host.send(publisher, "tick", b"[]");
+    }
+    let mut rest = raw.answer().await;
+    assert_eq!(rest.pop(), Some(json!({"done": {"ok": true}})));
+    assert_eq!(rest[0], json!({"item": {"dropped": 5}}));
+    let topics: Vec<_> = rest[1..].iter().map(|line| line["item"]["topic"].as_str()).collect();
+    assert_eq!(topics, [Some("tick"); 2], "the count is of messages");
+}
+
+#[tokio::test]
+async fn a_few_may_listen_and_each_who_leaves_makes_room() {
+    const TAP: &str = r#"{"command":"tap"}"#;
+    let host = Host::start();
+    let mut listeners = Vec::new();
+    for _ in 0..8 {
+        let mut raw = host.raw().await;
+        raw.send(TAP).await;
+        assert!(raw.line().await.is_some_and(|line| line.get("accepted").is_some()));
+        listeners.push(raw);
+    }
+    let mut late = host.raw().await;
+    assert_eq!(late.error(TAP).await, "refused");
+    // What is written to one who has left cannot be delivered, by which that is known at once.
+    drop(listeners.pop());
+    host.send(host.publisher(), "tick", b"[]");
+    let accepted = async {
+        loop {
+            late.send(TAP).await;
+            let line = late.line().await.expect("a line");
+            if line.get("accepted").is_some() {
+                return late;
+            }
+        }
+    };
+    let mut late = timeout(LIMIT, accepted).await.expect("there is room");
+    // The end of the host is the end of a tap.
+    host.end.notify_one();
+    assert_eq!(late.answer().await[0]["error"]["code"], "ending");
+}

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use exphost::bus::{Bus, BusConfig};
+use exphost::bus::{Bus, BusConfig, BusHandle};
 use exphost::control::{Client, Limits, Lock, Place, Server};
 use exphost::environment::{Mode, Process};
 use exphost::logging::{Level, Levels};
+use exphost::message::SocketId;
+use exphost::service::mailbox::{Mailbox, MailboxLimits};
 use exphost::supervisor::orders::{
     Decision, LevelChange, Listener, Order, Orders, Progress, Publication, Published, Refused,
     Report, Step, Verdict,
@@ -17,7 +19,9 @@ use exphost::supervisor::status::{
     Kept, LastError, Pending, RestartStatus, ServiceStatus, Status, Whereabouts,
 };
 use jiff::Timestamp;
+use plugin_api::abi::SendOutcome;
 use plugin_api::state::HealthStatus;
+use plugin_api::zmq::{SocketRole, SocketSpec};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -40,6 +44,8 @@ pub(crate) struct Host {
     pub(crate) abandoned: Arc<Notify>,
     /// Ends the supervisor.
     pub(crate) end: Arc<Notify>,
+    /// The bus that a tap listens to.
+    bus: BusHandle,
     pub(crate) served: JoinHandle<()>,
     _lock: Lock,
 }
@@ -64,9 +70,12 @@ impl Host {
         let (orders, inbox) = Orders::channel();
         let (release, abandoned) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let end = Arc::new(Notify::new());
+        let config = BusConfig { allow_port_zero: true, ..BusConfig::default() };
+        let bus = Bus::start(config).expect("a bus");
+        let handle = bus.handle();
         let made_up = MadeUp {
             project: project.to_owned(),
-            bus: Bus::start(BusConfig::default()).expect("a bus"),
+            bus,
             release: Arc::clone(&release),
             abandoned: Arc::clone(&abandoned),
         };
@@ -76,7 +85,7 @@ impl Host {
         let server = Server::bind_with(&lock, limits).expect("bound");
         let served = tokio::spawn(server.serve(orders.clone()));
         let place = lock.place().clone();
-        Self { directory, place, orders, release, abandoned, end, served, _lock: lock }
+        Self { directory, place, orders, release, abandoned, end, bus: handle, served, _lock: lock }
     }
 
     pub(crate) async fn raw(&self) -> Raw {
@@ -84,6 +93,18 @@ impl Host {
         let hello = raw.line().await.expect("a greeting");
         assert_eq!(hello["hello"]["project"], "test");
         raw
+    }
+
+    /// A publisher of a service on its bus.
+    pub(crate) fn publisher(&self) -> SocketId {
+        let role = SocketRole::Publisher;
+        let spec = SocketSpec::new(role, "zmq.publisher", "tcp://127.0.0.1", 0, true);
+        let mailbox = Mailbox::new(MailboxLimits::default()).expect("a mailbox");
+        self.bus.open("core", spec, Arc::new(mailbox)).expect("open")
+    }
+
+    pub(crate) fn send(&self, publisher: SocketId, topic: &str, payload: &[u8]) {
+        assert_eq!(self.bus.send(publisher, topic, payload), SendOutcome::Queued);
     }
 
     /// A well-behaved client, which blocks.
@@ -160,7 +181,6 @@ impl Raw {
 
 struct MadeUp {
     project: String,
-    /// Without a service; who listens to it hears nothing.
     bus: Bus,
     release: Arc<Notify>,
     abandoned: Arc<Notify>,
