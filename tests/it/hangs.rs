@@ -313,19 +313,17 @@ fn a_handler_that_awaits_is_not_taken_for_one_that_hangs() {
 #[test]
 fn a_host_that_is_suspended_accuses_nobody() {
     for isolation in ["thread", "process"] {
-        let (mut stuck, _) = impatient("none", "run", &format!("isolation = \"{isolation}\"\n"));
-        stuck.host.wait_until_running("stuck");
-        stuck.host.wait_until_running("good");
-        let mut good = Subscriber::connect(stuck.good_events, &["heartbeat"]);
-        good.wait_for_topic("heartbeat");
+        let directives = format!("isolation = \"{isolation}\"\nbeat_timeout = 3\n");
+        let (mut stuck, pipe) = blocked("handler", &directives);
+        stuck.wait_until_it_hangs("handler");
         stuck.host.signal(Signal::STOP);
-        assert!(
-            !stuck.host.ends_within(Duration::from_millis(2500)),
-            "it is suspended for so long"
-        );
+        assert!(!stuck.host.ends_within(Duration::from_secs(4)), "it is suspended for so long");
         stuck.host.signal(Signal::CONT);
-        // Those that had left the host before are few; the others come after whoever looks.
-        for _ in 0..25 {
+        let mut good = Subscriber::connect(stuck.good_events, &["heartbeat"]);
+        // Whoever looks is awake again, and the handler goes on only now.
+        good.wait_for_topic("heartbeat");
+        let _end = std::fs::File::options().write(true).open(&pipe).expect("it waits for it");
+        for _ in 0..10 {
             good.wait_for_topic("heartbeat");
         }
         let log = stuck.host.log();

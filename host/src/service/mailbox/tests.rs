@@ -251,3 +251,29 @@ fn the_lane_of_a_closed_socket_goes_when_it_is_empty() {
     assert_eq!(mailbox.lane_stats(SocketId(1)), LaneStats::default());
     assert_eq!(mailbox.stats().accepted, 1, "the mailbox's own figures stay");
 }
+
+/// What a message costs on its way through the mailbox, push and take, in rounds of one burst. Run it in
+/// release with `--ignored --nocapture`; it asserts nothing about time.
+#[test]
+#[ignore = "a measurement"]
+fn what_a_message_costs() {
+    const BURST: u64 = 64;
+    let mailbox = mailbox(10_000, 1 << 20);
+    let topic_len = 20;
+    let bytes = Bytes::from(vec![b'x'; 100]);
+    let message =
+        |_| Envelope { topic_len, payload_start: topic_len, bytes: bytes.clone(), ..message(0) };
+    let round = || {
+        let start = std::time::Instant::now();
+        for _ in 0..10_000 {
+            mailbox.push_batch(&mut (0..BURST).map(message).collect());
+            let mut taken = 0;
+            mailbox.take(usize::MAX, &mut |_| taken += 1);
+            assert_eq!(taken, BURST);
+        }
+        start.elapsed().as_secs_f64() * 1e9 / (10_000 * BURST) as f64
+    };
+    let mut rounds: Vec<_> = (0..20).map(|_| round()).collect();
+    rounds.sort_unstable_by(f64::total_cmp);
+    println!("push and take: least {:.1} ns, median {:.1} ns a message", rounds[0], rounds[10]);
+}
