@@ -134,6 +134,8 @@ fn flags_and_arguments_reach_the_service() {
     let flags = [
         "run",
         "studio",
+        "-l",
+        "debug",
         "--camera-fps",
         "80",
         "--no-visualize",
@@ -147,7 +149,11 @@ fn flags_and_arguments_reach_the_service() {
         "--camera-region",
         "4",
     ];
-    let mut host = studio().start_with(&flags);
+    let project = studio();
+    let dotenv = project.config_path("studio").with_file_name(".env");
+    fs::write(dotenv, "EXPERIMANCE_API_KEY=k1\nEXPERIMANCE_CAMERA_FPS=7\n").expect("written");
+    let mut host = project.start_with(&flags);
+    host.wait_for_log(&["variables match none of its keys", "EXPERIMANCE_API_KEY"]);
     host.wait_until_running("studio");
     host.wait_for_log(&[
         "the studio is set up",
@@ -252,6 +258,25 @@ fn completions_know_services_and_their_flags() {
             assert!(script.contains(word), "{shell}: no {word}");
         }
     }
+}
+
+#[test]
+fn bash_completes_services_flags_and_choices() {
+    let project = studio();
+    let script = project.path().join("exphost.bash");
+    fs::write(&script, stdout(&project, &["completions", "bash"])).expect("written");
+    let complete = |words: &[&str]| {
+        // What bash does at a press of the tab key.
+        let press = "source \"$0\"; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+                     _exphost exphost \"${!#}\"; echo \"${COMPREPLY[*]}\"";
+        let mut bash = std::process::Command::new("bash");
+        let output = bash.args(["-c", press]).arg(&script).args(words).output().expect("bash");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(complete(&["exphost", "run", "st"]), "studio");
+    let flags = complete(&["exphost", "run", "studio", "--camera-"]);
+    assert_eq!(flags, "--camera-fps --camera-limit --camera-region");
+    assert_eq!(complete(&["exphost", "config", "show", "st"]), "studio");
 }
 
 /// The reference in the docs is what the shipped plugins say of themselves. `BLESS=1` writes it.

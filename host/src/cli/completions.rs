@@ -44,7 +44,9 @@ pub(super) fn completions(common: &Common, process: &Process<'_>, shell: Shell) 
 /// The commands, with the names of the services wherever one is asked for.
 fn with_services(command: Command, names: &[String]) -> Command {
     let inner: Vec<_> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
-    let asks = command.get_arguments().any(|arg| arg.get_id() == "service");
+    // For `run` each of them is a command with flags.
+    let asks =
+        command.get_name() != "run" && command.get_arguments().any(|arg| arg.get_id() == "service");
     let command = inner.iter().fold(command, |command, name| {
         command.mut_subcommand(name, |command| with_services(command, names))
     });

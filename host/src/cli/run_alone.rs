@@ -56,6 +56,8 @@ impl Request {
             } else if let Some(value) = text.strip_prefix(long).and_then(|it| it.strip_prefix('='))
             {
                 found = Some(OsStr::new(value));
+            } else if let Some(value) = short.and_then(|short| text.strip_prefix(short)) {
+                found = Some(OsStr::new(value));
             }
         }
         found
@@ -181,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_hosts_flags_are_found_wherever_they_stand() {
-        let request = find("--projects=x run core --fps 3 -p y -c z.toml -- -p w");
+        let request = find("--projects=x run core --fps 3 -p y -cz.toml -- -p w");
         let common = request.expect("one service").surroundings(&BTreeMap::new());
         assert_eq!(common.project.as_deref(), Some("y"));
         assert_eq!(common.projects, Some(PathBuf::from("x")));

@@ -100,14 +100,25 @@ struct Section {
 
 fn sections(value: &Value) -> Vec<Section> {
     use SocketRole::{Publisher, Pull, Push, Subscriber};
-    let zmq = KeyPath::of_keys(["zmq"]);
     let own =
         [("publisher", Publisher), ("subscriber", Subscriber), ("push", Push), ("pull", Pull)];
-    let own = own.map(|(key, role)| {
-        let binds = matches!(role, Publisher | Pull);
-        Section { path: zmq.key(key), role, binds, port: None }
-    });
-    let mut sections = Vec::from(own);
+    let of_table = |table: &KeyPath| {
+        own.map(|(key, role)| {
+            let binds = matches!(role, Publisher | Pull);
+            Section { path: table.key(key), role, binds, port: None }
+        })
+    };
+    let zmq = KeyPath::of_keys(["zmq"]);
+    let mut sections = Vec::from(of_table(&zmq));
+    // A service with several of them gives each a name of its own; what has these keys is a socket.
+    let is_socket = |section: &Section| {
+        let written = section.path.find(value);
+        written.is_some_and(|it| it["address"].is_string() && it["bind"].is_boolean())
+    };
+    let others = value.as_object().into_iter().flatten().filter(|(key, _)| *key != "zmq");
+    for (key, _) in others {
+        sections.extend(of_table(&KeyPath::of_keys([key])).into_iter().filter(is_socket));
+    }
     let workers = zmq.key("workers");
     // The entries of a table by name have no defaults that the layers would bring in.
     let ends =

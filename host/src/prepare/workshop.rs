@@ -50,7 +50,7 @@ impl Workshop {
     /// The files of the project, to be watched.
     #[must_use]
     pub fn config_folders(&self) -> Vec<PathBuf> {
-        self.0.places.folders(&self.0.name)
+        self.0.places.folders_to_watch(&self.0.name)
     }
 
     /// The plugin directory.

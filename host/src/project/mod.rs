@@ -106,6 +106,17 @@ impl Places {
         variant.into_iter().chain([folder]).collect()
     }
 
+    /// The folders whose files make up a project: its own, and that of the one file that was named.
+    #[must_use]
+    pub fn folders_to_watch(&self, name: &ProjectName) -> Vec<PathBuf> {
+        let named = self.alone.as_ref().and_then(|alone| alone.config.as_ref()?.parent());
+        let here = |folder: &Path| match folder.as_os_str().is_empty() {
+            true => PathBuf::from("."),
+            false => folder.to_owned(),
+        };
+        self.folders(name).into_iter().chain(named.map(here)).collect()
+    }
+
     /// The file of a service: the first that exists, and whether one does. If none does, it is the
     /// one in the project's folder, where people would put it.
     #[must_use]

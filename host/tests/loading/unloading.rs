@@ -137,8 +137,13 @@ fn a_hung_service_that_was_cut_off_changes_nothing_any_more() {
     let house = House::new();
     let running = house.begin(Arc::clone(&library), &config);
     let states = running.hosted.states().log();
-    // The last that it says before it hangs.
-    while running.hosted.count_up().messages_sent < 3 {
+    // The last that it says before it hangs, and the bus has sent it.
+    let is_sent = || {
+        let counted = running.hosted.count_up();
+        let mut sockets = counted.sockets.iter();
+        counted.messages_sent == 3 && sockets.all(|it| it.sent == 3 && it.queue_depth == 0)
+    };
+    while !is_sent() {
         std::thread::yield_now();
     }
     let mailbox = running.hosted.mailbox();

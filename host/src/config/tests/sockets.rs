@@ -140,3 +140,24 @@ fn two_services_may_not_bind_one_endpoint() {
     );
     check_pair("zmq = 5", "zmq.workers = [1]", &[]);
 }
+
+#[test]
+fn sockets_of_tables_with_other_names_are_known_by_their_keys() {
+    let value = json!({
+        "events": {"publisher": {"address": "tcp://*", "port": 5555, "bind": true}},
+        "updates": {"subscriber": {"address": "tcp://localhost", "port": 5556, "bind": false}},
+        "press": {"publisher": {"address": "12 Fleet Street", "port": "side door"}},
+    });
+    let (found, problems) = endpoints::endpoints([(&value, &Origins::new("chronicle", "c.toml"))]);
+    let told: Vec<_> = found.iter().map(|it| (it.key.as_str(), it.endpoint.as_str())).collect();
+    assert_eq!(
+        told,
+        [("events.publisher", "tcp://*:5555"), ("updates.subscriber", "tcp://localhost:5556")]
+    );
+    assert_eq!(problems, []);
+    let lonely: Vec<_> = endpoints::unbound(&found).iter().map(ToString::to_string).collect();
+    assert_eq!(lonely.len(), 1, "{lonely:?}");
+    assert!(
+        lonely[0].starts_with("warning: chronicle.updates.subscriber: `chronicle` connects to")
+    );
+}
