@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
 use crate::harness::{DEADLINE, free_port, host::Host};
+use crate::isolation::Flow;
 use crate::sockets::{heartbeat, publisher, subscriber};
 
 /// A host with a service `stuck` that hangs as told, and a `good` one beside it.
@@ -106,9 +107,9 @@ fn a_second_sigint_of_an_impatient_person_forces_the_exit() {
     assert!(asked_again.elapsed() < Duration::from_secs(5), "{:?}", asked_again.elapsed());
 }
 
-/// A host whose service `stuck` blocks its thread when `place` says so, until somebody writes to the
-/// pipe, with an impatient beat and what else `directives` say.
-fn blocked(place: &str, directives: &str) -> (Stuck, std::path::PathBuf) {
+/// A host whose service `stuck` fails when `place` says so, with an impatient beat and what else
+/// `directives` say; and the pipe that somebody has to write to before it goes on.
+fn impatient(fault: &str, place: &str, directives: &str) -> (Stuck, std::path::PathBuf) {
     let commands = Publisher::bind();
     let good_events = free_port();
     let project = Project::new();
@@ -116,17 +117,23 @@ fn blocked(place: &str, directives: &str) -> (Stuck, std::path::PathBuf) {
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("there is mkfifo");
     assert!(made.success());
     let toml = format!(
-        "fault = \"block\"\nplace = \"{place}\"\nuntil = {pipe:?}\n{}{}[exphost]\n\
-         plugin = \"fixture-faults\"\nbeat_timeout = 1\n{directives}",
+        "fault = \"{fault}\"\nplace = \"{place}\"\nuntil = {pipe:?}\n{}{}[exphost]\n\
+         plugin = \"fixture-faults\"\n{directives}",
         publisher(free_port()),
         subscriber(commands.port(), &["fault"]),
     );
     let host = project
+        .config("exphost", "[defaults]\nbeat_timeout = 1\n")
         .plugin("fixture-faults")
         .config("stuck", toml)
         .service("good", "heartbeat", heartbeat(good_events, None))
         .start();
     (Stuck { host, commands, good_events }, pipe)
+}
+
+/// The same with one that blocks its thread.
+fn blocked(place: &str, directives: &str) -> (Stuck, std::path::PathBuf) {
+    impatient("block", place, directives)
 }
 
 /// What `status` says of the service.
@@ -169,6 +176,7 @@ fn where_a_service_hangs_is_told_in_every_phase() {
         ("run", "run", Value::Null),
         ("task", "run", Value::Null),
         ("handler", "run", json!("on_message")),
+        ("tick", "run", json!("on_tick")),
     ] {
         let (mut stuck, _) = blocked(place, "stop_timeout = 0.5\n");
         stuck.wait_until_it_hangs(place);
@@ -181,32 +189,147 @@ fn where_a_service_hangs_is_told_in_every_phase() {
 }
 
 #[test]
-fn a_service_that_hangs_is_started_anew_where_its_configuration_says_so() {
-    for isolation in ["thread", "process"] {
-        let directives = format!("on_hang = \"restart\"\nisolation = \"{isolation}\"\n");
-        let (mut stuck, _) = blocked("handler", &directives);
+fn a_service_that_hangs_is_started_anew_in_a_process_and_where_its_configuration_says_so() {
+    for (directives, what) in [
+        ("on_hang = \"restart\"\n", "the hanging service's thread is left behind"),
+        ("isolation = \"process\"\n", "the hanging service's process is killed"),
+    ] {
+        let (mut stuck, _) = blocked("handler", directives);
         stuck.wait_until_it_hangs("handler");
         let (at, _) = stuck.host.wait_for_log_from(0, &["stuck", "service does not respond"]);
+        stuck.host.wait_for_log_from(at, &["ERROR", "stuck", what]);
         stuck.host.wait_for_log_from(at, &["stuck", "state RUNNING"]);
         let status = status_of(&stuck.host, "stuck");
         assert_eq!((&status["restarts"], &status["unresponsive"]), (&json!(1), &Value::Null));
         let reason = status["restart"]["reason"].as_str().unwrap_or_default();
-        assert!(reason.contains("it hung in on_message `fault`"), "{isolation}: {status}");
-        let (code, _) = stuck.host.stop();
-        assert_eq!(code, Some(0), "{isolation}");
+        assert!(reason.contains("it hung in on_message `fault`"), "{directives}: {status}");
+        assert_eq!(stuck.host.stop().0, Some(0), "{directives}");
+    }
+}
+
+#[test]
+fn a_service_in_a_process_that_hangs_is_only_reported_where_its_configuration_says_so() {
+    let (mut stuck, pipe) = blocked("handler", "isolation = \"process\"\non_hang = \"report\"\n");
+    stuck.wait_until_it_hangs("handler");
+    stuck.host.wait_for_log(&["ERROR", "stuck", "service does not respond"]);
+    let _end = std::fs::File::options().write(true).open(&pipe).expect("it waits at the other end");
+    stuck.host.wait_for_log(&["INFO", "stuck", "service responds again"]);
+    assert_eq!(status_of(&stuck.host, "stuck")["restarts"], 0);
+    assert_eq!(stuck.host.stop().0, Some(0));
+}
+
+#[test]
+fn a_service_that_spins_is_reported_and_neither_the_others_nor_the_commands_wait_for_it() {
+    let (toml, begin) = Flow::configured();
+    let mut commands = Publisher::bind();
+    let spinning = format!(
+        "fault = \"spin\"\n{}[exphost]\nplugin = \"fixture-faults\"\nbeat_timeout = 1\n\
+         stop_timeout = 0.5\n",
+        subscriber(commands.port(), &["fault"]),
+    );
+    let mut host = Project::new()
+        .plugin("fixture-faults")
+        .config("spinning", spinning)
+        .service("counter", "fixture-counter", toml)
+        .start();
+    host.wait_until_running("spinning");
+    host.wait_until_running("counter");
+    let mut flow = begin();
+    commands.wait_for_subscriptions(&["fault"]);
+    commands.send("fault", &json!({}));
+    host.wait_for_log(&["spinning", "strikes"]);
+    flow.send(500);
+    host.wait_for_log(&["ERROR", "spinning", "service does not respond"]);
+    let asked = Instant::now();
+    let status = status_of(&host, "spinning");
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    let hang = &status["unresponsive"];
+    assert_eq!((&hang["cause"], &hang["topic"]), (&json!("blocked"), &json!("fault")), "{status}");
+    flow.send(500);
+    flow.missed_nothing();
+    host.signal(Signal::TERM);
+    assert_eq!(host.wait_exit(DEADLINE), Some(1));
+}
+
+#[test]
+fn handlers_that_follow_each_other_are_not_taken_for_one_that_hangs() {
+    let (mut stuck, _) = impatient("nap", "handler", "");
+    stuck.host.wait_until_running("stuck");
+    stuck.commands.wait_for_subscriptions(&["fault"]);
+    // One burst, twice as long as the beat may take.
+    let many = 30;
+    (0..many).for_each(|n| stuck.commands.send("fault", &json!({"n": n})));
+    let mut from = 0;
+    for _ in 0..many {
+        from = stuck.host.wait_for_log_from(from, &["stuck", "strikes"]).0 + 1;
+    }
+    let log = stuck.host.log();
+    assert!(!log.contains("does not respond"), "{log}");
+    assert_eq!(stuck.host.stop().0, Some(0));
+}
+
+#[test]
+fn a_handler_that_is_slow_and_then_blocks_is_said_to_be_blocked_and_killed_in_a_process() {
+    for isolation in ["thread", "process"] {
+        let directives =
+            format!("handler_timeout = 1\nisolation = \"{isolation}\"\nstop_timeout = 0.5\n");
+        let (mut stuck, pipe) = impatient("linger", "handler", &directives);
+        stuck.wait_until_it_hangs("handler");
+        let said = ["ERROR", "stuck", "service does not respond", "cause=slow"];
+        let (at, _) = stuck.host.wait_for_log_from(0, &said);
+        assert_eq!(status_of(&stuck.host, "stuck")["unresponsive"]["cause"], "slow");
+        let _end = std::fs::File::options().write(true).open(&pipe).expect("it waits for it");
+        let said = ["ERROR", "stuck", "service does not respond", "cause=blocked"];
+        let (at, _) = stuck.host.wait_for_log_from(at + 1, &said);
+        if isolation == "process" {
+            stuck.host.wait_for_log_from(at, &["stuck", "state RUNNING"]);
+            assert_eq!(status_of(&stuck.host, "stuck")["restarts"], 1);
+            assert_eq!(stuck.host.stop().0, Some(0));
+        } else {
+            assert_eq!(status_of(&stuck.host, "stuck")["unresponsive"]["cause"], "blocked");
+            assert_eq!(stuck.host.stop().0, Some(1));
+        }
     }
 }
 
 #[test]
 fn a_handler_that_awaits_is_not_taken_for_one_that_hangs() {
-    let mut stuck = stuck("pending", "handler", 0.5);
-    // The beat timeout is five seconds; what is asked here is that beats go on meanwhile.
-    stuck.wait_until_it_hangs("handler");
-    let waited = Instant::now();
-    let mut good = Subscriber::connect(stuck.good_events, &["heartbeat"]);
-    while waited.elapsed() < Duration::from_secs(6) {
-        good.wait_for_topic("heartbeat");
+    for isolation in ["thread", "process"] {
+        let directives = format!("isolation = \"{isolation}\"\nstop_timeout = 0.5\n");
+        let (mut stuck, _) = impatient("pending", "handler", &directives);
+        stuck.wait_until_it_hangs("handler");
+        // Beats go on meanwhile, for two and a half times as long as one may be awaited.
+        let mut good = Subscriber::connect(stuck.good_events, &["heartbeat"]);
+        for _ in 0..25 {
+            good.wait_for_topic("heartbeat");
+        }
+        assert_eq!(status_of(&stuck.host, "stuck")["unresponsive"], Value::Null);
+        let log = stuck.host.log();
+        assert!(!log.contains("does not respond"), "{isolation}: {log}");
+        stuck.host.stop();
     }
-    assert_eq!(status_of(&stuck.host, "stuck")["unresponsive"], Value::Null);
-    stuck.host.stop();
+}
+
+#[test]
+fn a_host_that_is_suspended_accuses_nobody() {
+    for isolation in ["thread", "process"] {
+        let (mut stuck, _) = impatient("none", "run", &format!("isolation = \"{isolation}\"\n"));
+        stuck.host.wait_until_running("stuck");
+        stuck.host.wait_until_running("good");
+        let mut good = Subscriber::connect(stuck.good_events, &["heartbeat"]);
+        good.wait_for_topic("heartbeat");
+        stuck.host.signal(Signal::STOP);
+        assert!(
+            !stuck.host.ends_within(Duration::from_millis(2500)),
+            "it is suspended for so long"
+        );
+        stuck.host.signal(Signal::CONT);
+        // Those that had left the host before are few; the others come after whoever looks.
+        for _ in 0..25 {
+            good.wait_for_topic("heartbeat");
+        }
+        let log = stuck.host.log();
+        assert!(!log.contains("does not respond"), "{isolation}: {log}");
+        assert_eq!(stuck.host.stop().0, Some(0));
+    }
 }

@@ -50,7 +50,7 @@ fn wait_until_gone(pid: Pid) {
 }
 
 /// Numbers that flow through a service which has nothing to do with those that fail.
-struct Flow {
+pub(crate) struct Flow {
     numbers: Publisher,
     reports: Subscriber,
     sent: u64,
@@ -59,7 +59,7 @@ struct Flow {
 
 impl Flow {
     /// The service's configuration, and how to begin once it runs.
-    fn configured() -> (String, impl FnOnce() -> Self) {
+    pub(crate) fn configured() -> (String, impl FnOnce() -> Self) {
         let (port, mut numbers) = (free_port(), Publisher::bind());
         let toml = publisher(port) + &subscriber(numbers.port(), &["number", "report"]);
         let begin = move || {
@@ -71,7 +71,7 @@ impl Flow {
         (toml, begin)
     }
 
-    fn send(&mut self, count: u64) {
+    pub(crate) fn send(&mut self, count: u64) {
         for n in self.sent..self.sent + count {
             self.numbers.send("number", &json!({"n": n}));
         }
@@ -79,7 +79,7 @@ impl Flow {
     }
 
     /// All that was sent since the last time has come, in order.
-    fn missed_nothing(&mut self) {
+    pub(crate) fn missed_nothing(&mut self) {
         self.numbers.send("report", &json!({}));
         let report = self.reports.wait_for(|_, it| it["count"] != 0);
         let expected = (json!(self.sent - self.reported), json!(true));

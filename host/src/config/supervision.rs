@@ -79,8 +79,8 @@ pub struct Supervision {
     pub beat_timeout: Option<Duration>,
     /// How long a handler may go on, awaiting or not; `None` for as long as it likes.
     pub handler_timeout: Option<Duration>,
-    /// What becomes of it when its runtime does not turn.
-    pub on_hang: OnHang,
+    /// What becomes of it when its runtime does not turn; by where it runs if it is not given.
+    pub on_hang: Option<OnHang>,
 }
 
 impl Default for Supervision {
@@ -98,7 +98,7 @@ impl Default for Supervision {
             snapshot_every: Some(Duration::from_secs(10)),
             beat_timeout: Some(Duration::from_secs(5)),
             handler_timeout: None,
-            on_hang: OnHang::Report,
+            on_hang: None,
         }
     }
 }
@@ -221,7 +221,7 @@ impl Supervision {
                 defaults.handler_timeout,
                 usual.handler_timeout,
             ),
-            on_hang: service.on_hang.or(defaults.on_hang).unwrap_or(usual.on_hang),
+            on_hang: service.on_hang.or(defaults.on_hang),
         }
     }
 }

@@ -64,8 +64,8 @@ pub trait ServiceHost: Send + Sync + 'static {
     fn give_back(&self, socket: SocketId, topic: &str, payload: &[u8]) -> bool;
     /// The service does what it is there for.
     fn ready(&self);
-    /// The service's runtime turns, in the midst of the author's function `place`, if that is not
-    /// empty.
+    /// The service's runtime turns, in the midst of the author's function `place`, if that is neither
+    /// empty nor [`NO_HANDLER`](plugin_api::abi::NO_HANDLER).
     fn beat(&self, place: &str);
     /// Opens a socket.
     ///

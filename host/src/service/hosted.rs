@@ -8,7 +8,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use plugin_api::SavedState;
 use plugin_api::abi::{
-    ConfigOutcome, Counter, EnvelopeKind, Restored, SendOutcome, Severity, Step,
+    ConfigOutcome, Counter, EnvelopeKind, NO_HANDLER, Restored, SendOutcome, Severity, Step,
 };
 use plugin_api::state::{HealthStatus, IllegalTransition, Method, StateRecord};
 use plugin_api::stats::Statistics;
@@ -163,6 +163,8 @@ impl ServiceHost for Hosted {
         if let Some(record) = taken {
             tracing::info!(target: "exphost::service", "state {}", record.state);
             (self.listener)(&self.name, Notice::Entered(record));
+            // Who took a step has responded, whatever comes next.
+            self.beat("");
         }
         Ok(taken.unwrap_or_else(|| self.states.log().current()))
     }
@@ -252,7 +254,8 @@ impl ServiceHost for Hosted {
             // Whatever else begins, no handler of a message is under way.
             self.mailbox.hand_is_empty();
         }
-        if self.liveness.beat(place, self.mailbox.number_in_hand(), Instant::now()) {
+        let place = if place == NO_HANDLER { "" } else { place };
+        if self.liveness.beat(place, self.mailbox.progress(), Instant::now()) {
             (self.listener)(&self.name, Notice::Pulse);
         }
     }

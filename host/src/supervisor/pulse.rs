@@ -1,7 +1,5 @@
 //! Services that do not respond: who is one, how it is told, and what becomes of it.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use plugin_api::state::{HealthStatus, ServiceState};
 use tokio::time::Instant;
@@ -9,6 +7,7 @@ use tokio::time::Instant;
 use super::Supervisor;
 use super::status::Unresponsive;
 use super::supervised::{AfterStop, Life, Supervised};
+use crate::config::isolation::Isolation;
 use crate::config::supervision::OnHang;
 use crate::logging;
 use crate::service::health::Check;
@@ -17,10 +16,6 @@ use crate::service::liveness::{Cause, Patience, Silence};
 /// The check by which a service's health tells of it.
 const CHECK: &str = "responsive";
 
-/// A supervisor that looks so much later than it wanted to was itself kept from running, with the
-/// whole process: no service could beat either.
-const LATE: Duration = Duration::from_secs(1);
-
 impl Supervisor {
     /// Looks whether a service responds.
     pub(super) fn look_at_pulse(&mut self, service: &str, now: Instant) {
@@ -28,17 +23,12 @@ impl Supervisor {
         if !supervised.has_thread() {
             return;
         }
-        let liveness = supervised.hosted.liveness();
-        let due = liveness.due().map(Instant::from_std);
-        if supervised.unresponsive.is_none() && due.is_some_and(|due| now > due + LATE) {
-            return liveness.excuse(now.into_std());
-        }
-        match liveness.silence(now.into_std()) {
+        let taken = supervised.hosted.mailbox().progress().taken;
+        match supervised.hosted.liveness().look(taken, now.into_std()) {
             None => supervised.responds_again(now),
             Some(silence) => {
-                let is_news = supervised.unresponsive.is_none();
                 supervised.note_silence(&silence, now);
-                if is_news && supervised.is_given_up_when_it_hangs() {
+                if supervised.is_given_up_when_it_hangs() {
                     self.give_up_on(service, now);
                 }
             }
@@ -74,14 +64,13 @@ impl Supervised {
             beat: terms.beat_timeout.filter(|_| beats),
             handler: terms.handler_timeout.filter(|_| beats),
         };
-        self.hosted.liveness().begin(patience, now.into_std());
+        let taken = self.hosted.mailbox().progress().taken;
+        self.hosted.liveness().begin(patience, taken, now.into_std());
     }
 
-    /// When it is to be looked whether it responds. Who is known not to is waited for: its next beat
-    /// is told.
+    /// When it is to be looked whether it responds.
     pub(super) fn pulse_due(&self) -> Option<Instant> {
-        let is_watched = self.has_thread() && self.unresponsive.is_none();
-        let due = self.hosted.liveness().due().filter(|_| is_watched);
+        let due = self.hosted.liveness().due().filter(|_| self.has_thread());
         due.map(Instant::from_std)
     }
 
@@ -103,26 +92,39 @@ impl Supervised {
         self.unresponsive.as_ref().is_some_and(|it| it.cause == BLOCKED)
     }
 
+    fn on_hang(&self) -> OnHang {
+        let terms = self.build.terms();
+        // A process can be ended from outside, a thread cannot.
+        let usual = match terms.isolation {
+            Isolation::Thread => OnHang::Report,
+            Isolation::Process { .. } => OnHang::Restart,
+        };
+        terms.supervision.on_hang.unwrap_or(usual)
+    }
+
     fn is_given_up_when_it_hangs(&self) -> bool {
         // Until it runs and when it stops it has deadlines of its own, and a reload has its way to go.
         self.is_blocked_in_a_call()
             && matches!(self.life, Life::Running(_))
             && self.transaction.is_none()
-            && self.build.terms().supervision.on_hang == OnHang::Restart
+            && self.on_hang() == OnHang::Restart
     }
 
     fn note_silence(&mut self, silence: &Silence, now: Instant) {
-        let quiet = now.into_std().saturating_duration_since(silence.since);
-        let since = Timestamp::now().checked_sub(quiet).unwrap_or(Timestamp::UNIX_EPOCH);
-        let unresponsive = self.where_it_is(silence, since);
-        if self.unresponsive.is_some() {
-            self.unresponsive = Some(unresponsive);
+        let cause = match silence.cause {
+            Cause::NoBeat => BLOCKED,
+            Cause::SlowHandler => SLOW,
+        };
+        if self.unresponsive.as_ref().is_some_and(|before| before.cause == cause) {
             return;
         }
+        let quiet = now.into_std().saturating_duration_since(silence.since);
+        let since = Timestamp::now().checked_sub(quiet).unwrap_or(Timestamp::UNIX_EPOCH);
+        let unresponsive = self.where_it_is(cause, since);
         let _scope = logging::service_scope(&self.name);
         let (service, seconds) = (self.name(), quiet.as_secs_f64());
         let (phase, topic) = (&unresponsive.phase, unresponsive.topic.as_deref());
-        let (handler, cause) = (unresponsive.handler.as_deref(), &unresponsive.cause);
+        let handler = unresponsive.handler.as_deref();
         // One that loads a large model while it starts is late, and not yet lost.
         let status = if phase == "run" { HealthStatus::Error } else { HealthStatus::Warning };
         if status == HealthStatus::Error {
@@ -164,7 +166,7 @@ impl Supervised {
     }
 
     /// The phase, the handler and the topic that it hangs in.
-    fn where_it_is(&self, silence: &Silence, since: Timestamp) -> Unresponsive {
+    fn where_it_is(&self, cause: &str, since: Timestamp) -> Unresponsive {
         let phase = match self.state() {
             ServiceState::Initializing => "new",
             ServiceState::Initialized | ServiceState::Starting => "start",
@@ -179,10 +181,6 @@ impl Supervised {
                 (Some(in_hand.handler().to_owned()), topic)
             }
             None => (Some(place).filter(|place| !place.is_empty()), None),
-        };
-        let cause = match silence.cause {
-            Cause::NoBeat => BLOCKED,
-            Cause::SlowHandler => SLOW,
         };
         Unresponsive { since, phase: phase.to_owned(), handler, topic, cause: cause.to_owned() }
     }

@@ -91,10 +91,14 @@ pub struct HostVtable {
     #[sabi(missing_field(option))]
     pub ready: extern "C" fn(*const ()),
     /// Says that the service's own runtime still turns, and in the midst of which of the author's
-    /// functions it is; empty when of none. Since 1.3.
+    /// functions it is; empty when of none, save perhaps the handler of the message that was taken
+    /// last, and [`NO_HANDLER`] when not of that either. Since 1.3.
     #[sabi(missing_field(option))]
     pub beat: extern "C" fn(*const (), RStr<'_>),
 }
+
+/// What a beat says when the handler of the last message has ended and nobody comes for the next yet.
+pub const NO_HANDLER: &str = "run";
 
 /// What a service holds of its host.
 #[repr(C)]

@@ -37,7 +37,7 @@ pub use codes::{
 };
 pub use host::{
     CallsiteInfo, FieldKind, HostHandle, HostVtable, HostVtableRef, LogField, LogRecord,
-    TransitionReply,
+    NO_HANDLER, TransitionReply,
 };
 pub use module::{LiveThreads, PluginModule, PluginModuleRef, RunArguments};
 

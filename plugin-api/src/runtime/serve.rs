@@ -9,6 +9,7 @@ use super::guard::guarded;
 use super::handover::{reconfigure, snapshot};
 use super::pulse::within;
 use super::watch::{look, time_to_look};
+use crate::abi::NO_HANDLER;
 use crate::context::Context;
 use crate::error::Result;
 use crate::handlers::Handlers;
@@ -42,7 +43,7 @@ pub(crate) async fn serve<S: Service>(ctx: &Context, service: &mut S) -> Result<
                 outcome(ctx, "on_tick", ticked)?;
             }
             () = time_to_look(ctx) => look(ctx, service).await?,
-            () = tokio::task::yield_now(), if more => {}
+            () = let_tasks_go_on(ctx), if more => {}
             () = shared.arrivals.notified(), if !more => {}
         }
     }
@@ -67,6 +68,13 @@ async fn handle_burst<S: Service>(
         dispatch(ctx, service, handlers, raw).await?;
     }
     Ok(true)
+}
+
+/// Lets the tasks take their turns between two bursts. The host, which nobody asks for a message
+/// meanwhile, would take one that blocks for the handler of the last message.
+async fn let_tasks_go_on(ctx: &Context) {
+    ctx.shared().host.beat(NO_HANDLER);
+    tokio::task::yield_now().await;
 }
 
 /// The tick, while the service wants one.

@@ -25,7 +25,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use self::lane::Lane;
 use crate::message::{Envelope, SocketId};
-use crate::service::liveness::InHand;
+use crate::service::liveness::{InHand, Progress};
 
 /// How much a lane holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,11 +313,12 @@ impl Mailbox {
         kind.map(|kind| InHand { number: *number, kind, topic: topic.into_owned() })
     }
 
-    /// The number of what the reader has in hand.
+    /// How far the reader is.
     #[must_use]
-    pub fn number_in_hand(&self) -> Option<u64> {
+    pub fn progress(&self) -> Progress {
         let state = self.lock();
-        state.in_hand.kind.map(|_| state.in_hand.number)
+        let Taken { number, kind, .. } = &state.in_hand;
+        Progress { taken: *number, has_one: kind.is_some() }
     }
 
     /// The reader is done with what it took last.
