@@ -8,11 +8,12 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use exphost::bus::tap::Direction;
 use exphost::bus::{Bus, BusConfig, BusHandle};
 use exphost::message::SocketId;
 use exphost::service::mailbox::{Mailbox, MailboxLimits};
 use plugin_api::abi::{EnvelopeKind, SendOutcome};
-use plugin_api::zmq::SocketRole;
+use plugin_api::zmq::{SocketRole, SocketSpec};
 use zeromq::{
     PubSocket, PullSocket, PushSocket, Socket, SocketRecv, SocketSend, SubSocket, ZmqMessage,
 };
@@ -145,6 +146,44 @@ fn tasks_and_results_go_through_push_and_pull() {
             });
         }
     });
+    bus.shutdown(LIMIT).expect("closed");
+}
+
+#[test]
+fn who_listens_hears_what_passes_by_wire_and_within_the_host() {
+    let bus = bus();
+    let (handle, mailbox) = (bus.handle(), mailbox());
+    let mut all = handle.listen(String::new()).expect("nobody else listens");
+    let mut ticks = handle.listen("tick".to_owned()).expect("one other listens");
+    let mut next = |of_ticks: bool| {
+        let listening = if of_ticks { &mut ticks } else { &mut all };
+        let heard = peer(async { listening.next().await.expect("the bus is there") });
+        let text = String::from_utf8(heard.payload.to_vec()).expect("UTF-8");
+        assert_eq!(heard.size, text.len());
+        (heard.service, heard.direction, heard.local, heard.topic, text)
+    };
+    let told = |service: &str, direction, local, topic: &str, text: &str| {
+        (service.to_owned(), direction, local, topic.to_owned(), text.to_owned())
+    };
+    let (sent, received) = (Direction::Sent, Direction::Received);
+    // A task goes out by one wire and comes in by another.
+    let pull = open(&handle, "worker", spec(SocketRole::Pull, true, 0), &mailbox);
+    let port = port_of(&handle, pull);
+    let push = open(&handle, "control", spec(SocketRole::Push, false, port), &mailbox);
+    assert_eq!(handle.send(push, "", b"[1]"), SendOutcome::Queued);
+    assert_eq!(next(false), told("control", sent, false, "", "[1]"));
+    assert_eq!(next(false), told("worker", received, false, "", "[1]"));
+    // What is published is heard as it goes out: with its number.
+    let numbered = SocketSpec { numbered: true, ..spec(SocketRole::Publisher, true, 0) };
+    let publisher = open(&handle, "core", numbered, &mailbox);
+    let port = port_of(&handle, publisher);
+    open(&handle, "display", spec(SocketRole::Subscriber, false, port), &mailbox);
+    assert_eq!(handle.send(publisher, "tick", b"{\"n\":2}"), SendOutcome::Queued);
+    let out = next(true);
+    assert_eq!((&*out.0, out.1, out.2, &*out.3), ("core", sent, false, "tick"));
+    assert!(out.4.ends_with(",\"n\":2}") && out.4.len() > 20, "{}", out.4);
+    assert_eq!(next(true), told("display", received, true, "tick", &out.4));
+    assert_eq!(next(false).3, "tick", "whoever listens to all has heard of it too");
     bus.shutdown(LIMIT).expect("closed");
 }
 

@@ -120,10 +120,13 @@ fn follow(mut sources: Vec<Source>, folders: &BTreeSet<PathBuf>, json: bool) {
     // One change that waits is as good as many.
     let (tell, changes) = sync_channel(1);
     let _watcher = watch(folders, tell.clone());
+    let mut lines: Vec<Line> = Vec::new();
     loop {
-        // A sender is kept, so there is no other error than that the time is up.
-        let _ = changes.recv_timeout(LOOK);
-        let mut lines = Vec::new();
+        if lines.is_empty() {
+            // A sender is kept, so there is no other error than that the time is up.
+            let _ = changes.recv_timeout(LOOK);
+        }
+        lines.clear();
         sources.retain_mut(|source| match source.tail.more() {
             Ok(more) => {
                 lines.extend(source.lines(more));
