@@ -256,6 +256,7 @@ fn the_lane_of_a_closed_socket_goes_when_it_is_empty() {
 /// release with `--ignored --nocapture`; it asserts nothing about time.
 #[test]
 #[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "a measurement is to be seen")]
 fn what_a_message_costs() {
     const BURST: u64 = 64;
     let mailbox = mailbox(10_000, 1 << 20);
