@@ -257,6 +257,8 @@ fn completions_know_services_and_their_flags() {
         for word in ["studio", "camera-fps", "no-visualize", "claude-3", "reload"] {
             assert!(script.contains(word), "{shell}: no {word}");
         }
+        // For zsh the service is the first word after `run`, where its flags are looked for.
+        assert_eq!(script.contains("exphost-run-command-$line[1]"), shell == "zsh");
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn completions(common: &Common, process: &Process<'_>, shell: Shell) 
         }
     };
     let mut command = with_services(Arguments::command(), &names);
+    command = command.mut_subcommand("run", of_services);
     for name in &names {
         // One that cannot be looked at has no flags to offer.
         let Ok(one) = prepare::one(&wishes, process, name) else { continue };
@@ -39,6 +40,14 @@ pub(super) fn completions(common: &Common, process: &Process<'_>, shell: Shell) 
     // A reader that has gone away is not an error of ours.
     let _ = std::io::stdout().write_all(&script);
     Exit::Done
+}
+
+/// `run`, as a command of commands: a place for the name of a service beside these would be taken for
+/// the first word by zsh, which then looks for the command in the second.
+fn of_services(run: Command) -> Command {
+    let flags = run.get_arguments().filter(|arg| !arg.is_positional()).cloned();
+    let alone = Command::new("run").about(run.get_about().cloned().unwrap_or_default());
+    alone.args(flags.collect::<Vec<_>>())
 }
 
 /// The commands, with the names of the services wherever one is asked for.
