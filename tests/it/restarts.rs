@@ -502,6 +502,28 @@ fn a_dependant_waits_for_one_that_is_being_restarted_and_starts_when_it_is_back(
 }
 
 #[test]
+fn a_configuration_that_is_written_while_a_service_is_on_its_way_out_is_taken_up_afterwards() {
+    let mut orders = Publisher::bind();
+    let sockets = publisher(free_port()) + &subscriber(orders.port(), &["die"]);
+    let terms = "stop_timeout = 2\n";
+    let mut host = Project::new()
+        .plugin("fixture-faults")
+        .config("base", faulty("hang", "stop", &sockets, terms))
+        .start();
+    host.wait_until_running("base");
+    orders.wait_for_subscriptions(&["die"]);
+    orders.send("die", &json!({}));
+    host.wait_for_log(&["base", "state STOPPING"]);
+    fs::write(host.project().config_path("base"), faulty("none", "stop", &sockets, terms))
+        .expect("written");
+    // It hangs in its stop for longer than the change takes to be noticed.
+    host.wait_for_log(&["INFO", "service=base", "reloaded"]);
+    assert!(!host.log().contains("not reloaded"), "{}", host.log());
+    host.wait_until_running("base");
+    assert_eq!(host.stop().0, Some(0));
+}
+
+#[test]
 fn a_dependant_starts_when_the_other_says_that_it_is_ready_and_not_before() {
     let mut numbers = Publisher::bind();
     let sockets = publisher(free_port()) + &subscriber(numbers.port(), &["ready"]);

@@ -212,6 +212,8 @@ impl Supervisor {
                 self.offer_config(service, fresh);
             }
             Life::Starting(..) | Life::Running(_) => self.drain(service, fresh),
+            // It stops because it has failed, say, and starts again: what is new is not forgotten.
+            Life::Stopping(..) if !supervised.to_rest => self.ask_after_its_end(service, *fresh),
             Life::Stopping(..) => {
                 let failure = Failure::new("stop", "the service is just stopping")
                     .hint("ask again when it has stopped");
@@ -226,6 +228,27 @@ impl Supervisor {
                 self.try_out(service, *fresh, None, state);
             }
             Life::Resting => self.try_out(service, *fresh, None, None),
+        }
+    }
+
+    /// Has the same looked for once more when the instance that is on its way out has ended.
+    fn ask_after_its_end(&mut self, service: &str, fresh: Fresh) {
+        self.discard(service, fresh);
+        let Some(supervised) = self.find(service) else { return };
+        let Some(Transaction { wish, .. }) = supervised.transaction.take() else { return };
+        supervised.queued = Some(match supervised.queued.take() {
+            Some(other) => wish.merge(other),
+            None => wish,
+        });
+    }
+
+    /// An instance has ended: what had to wait for that is looked for now.
+    pub(super) fn ask_what_waited(&mut self, service: &str) {
+        let Some(supervised) = self.find(service) else { return };
+        if supervised.transaction.is_none()
+            && let Some(wish) = supervised.queued.take()
+        {
+            self.wish(service, wish);
         }
     }
 

@@ -51,6 +51,7 @@ impl Supervisor {
                 AfterStop::Fail => self.judge(service, end),
             }
         }
+        self.ask_what_waited(service);
         self.after_an_end();
     }
 
