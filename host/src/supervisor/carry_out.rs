@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use super::Supervisor;
 use super::instance::Instance;
 use super::orders::{Listener, Order, Progress, Refused, Report};
-use super::plan::Progress as Stage;
 use super::status::{LastError, RestartStatus, ServiceStatus, Status, Whereabouts};
 use super::supervised::{AfterStop, Life, StopKept, Supervised};
 use super::transaction::{Because, Wish};
@@ -133,13 +132,10 @@ impl Supervisor {
     }
 
     /// Whether all that a service depends on runs; who asked is told otherwise.
-    fn has_what_it_needs(&mut self, service: &str, listener: &Listener) -> bool {
-        let Some(supervised) = self.find(service) else { return false };
-        let depends_on = supervised.build.terms().depends_on.clone();
-        let runs = |name: &String| {
-            self.services.iter().any(|it| it.name == *name && it.node().progress == Stage::Running)
-        };
-        let Some(lost) = depends_on.iter().find(|name| !runs(name)) else { return true };
+    fn has_what_it_needs(&self, service: &str, listener: &Listener) -> bool {
+        let Ok(supervised) = self.known(service) else { return false };
+        let missing = self.missing(supervised);
+        let Some(lost) = missing.first() else { return true };
         let error = format!("`{service}` depends on `{lost}`, which does not run");
         refuse(listener, error, Some(format!("`exphost start {lost}` first")));
         false

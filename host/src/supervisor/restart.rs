@@ -9,7 +9,7 @@ use plugin_api::abi::RunOutcome;
 use tokio::time::Instant;
 
 use super::Supervisor;
-use super::plan::{self, Progress};
+use super::plan;
 use super::policy::{Decision, End};
 use super::supervised::{AfterStop, Life, Supervised};
 use crate::config::supervision::OnDependencyFailure;
@@ -205,12 +205,13 @@ impl Supervisor {
 
     /// What a service that waits still needs of others.
     pub(super) fn waits_for(&self, supervised: &Supervised) -> Vec<String> {
-        let node = supervised.node();
-        if node.progress != Progress::Waiting {
-            return Vec::new();
-        }
+        if matches!(supervised.life, Life::Waiting) { self.missing(supervised) } else { Vec::new() }
+    }
+
+    /// What a service needs of others and does not have just now.
+    pub(super) fn missing(&self, supervised: &Supervised) -> Vec<String> {
         let nodes: Vec<_> = self.services.iter().map(Supervised::node).collect();
-        plan::missing(&node, &nodes).into_iter().map(str::to_owned).collect()
+        plan::missing(&supervised.node(), &nodes).into_iter().map(str::to_owned).collect()
     }
 }
 
