@@ -103,17 +103,12 @@ impl Supervisor {
             (None, true) => "no state".to_owned(),
             (None, false) => "it did not end well; no state".to_owned(),
         };
-        let lost = match &state {
-            // A snapshot that came before the last word, if the last word failed.
-            Some(_) if supervised.failed_to_save(errors).is_some() => {
-                supervised.failed_to_save(errors)
-            }
-            Some(_) if !fresh.present.hands_over() => {
-                Some("the new build is of plugin-api 1.0, which keeps no state".to_owned())
-            }
-            Some(_) => None,
-            None => supervised.failed_to_save(errors),
-        };
+        // Where the last word failed, the state is a snapshot that came before it.
+        let lost = supervised.failed_to_save(errors).or_else(|| {
+            let is_of_use = state.is_none() || fresh.present.hands_over();
+            let reason = "the new build is of plugin-api 1.0, which keeps no state";
+            (!is_of_use).then(|| reason.to_owned())
+        });
         let lost = lost.filter(|_| !forced);
         self.end_step(service, "stop", well && lost.is_none(), Some(said));
         if let Some(state) = &state {
