@@ -176,7 +176,7 @@ impl Supervisor {
         supervised.stop_listeners.push(listener);
         if supervised.has_thread() {
             supervised.ask_to_stop(Instant::now());
-            supervised.tell_progress(false, None);
+            supervised.tell(&supervised.stop_listeners, None, None);
         } else {
             supervised.rest_if_ordered();
         }
@@ -255,23 +255,20 @@ impl Supervised {
         let StopKept::Told(note) = self.stop_kept.clone() else { return };
         let hung = self.hangs().then(|| "it hangs; its thread was left behind".to_owned());
         let note = hung.or(note);
-        self.tell_progress(true, note);
+        self.tell(&self.stop_listeners, Some(!self.hangs()), note);
         self.stop_listeners.clear();
-    }
-
-    /// Tells those who wait for it to have stopped how far it is.
-    fn tell_progress(&self, done: bool, detail: Option<String>) {
-        let ok = !self.hangs();
-        for listener in &self.stop_listeners {
-            let (service, state) = (self.name.clone(), self.state_word());
-            let progress = Progress { service, state, done, ok, detail: detail.clone() };
-            // One that went away changes nothing.
-            let _ = listener.send(Report::Progress(progress));
-        }
     }
 
     /// Tells those who wait for it to run again how far it is; `end` says whether it came about.
     pub(super) fn tell_restart(&mut self, end: Option<bool>, detail: Option<String>) {
+        self.tell(&self.restart_listeners, end, detail);
+        if end.is_some() {
+            self.restart_listeners.clear();
+        }
+    }
+
+    /// Tells how far it is; `end` says whether what was ordered came about.
+    fn tell(&self, listeners: &[Listener], end: Option<bool>, detail: Option<String>) {
         let progress = Progress {
             service: self.name.clone(),
             state: self.state_word(),
@@ -279,12 +276,9 @@ impl Supervised {
             ok: end.unwrap_or(true),
             detail,
         };
-        for listener in &self.restart_listeners {
+        for listener in listeners {
             // One that went away changes nothing.
             let _ = listener.send(Report::Progress(progress.clone()));
-        }
-        if end.is_some() {
-            self.restart_listeners.clear();
         }
     }
 
