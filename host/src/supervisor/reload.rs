@@ -92,10 +92,7 @@ impl Supervisor {
         for (name, wish) in wishes {
             let Some(service) = self.find(&name) else { continue };
             if service.transaction.is_some() {
-                service.queued = Some(match service.queued.take() {
-                    Some(other) => other.merge(wish),
-                    None => wish,
-                });
+                service.queue(wish);
                 continue;
             }
             asked.push(service.ask_of(&wish, follows_plugins));
@@ -236,13 +233,10 @@ impl Supervisor {
         self.discard(service, fresh);
         let Some(supervised) = self.find(service) else { return };
         let Some(Transaction { wish, .. }) = supervised.transaction.take() else { return };
-        supervised.queued = Some(match supervised.queued.take() {
-            Some(other) => wish.merge(other),
-            None => wish,
-        });
+        supervised.queue(wish);
     }
 
-    /// An instance has ended: what had to wait for that is looked for now.
+    /// What had to wait for the end of an instance, or of a reload, is looked for now.
     pub(super) fn ask_what_waited(&mut self, service: &str) {
         let Some(supervised) = self.find(service) else { return };
         if supervised.transaction.is_none()
@@ -402,11 +396,8 @@ impl Supervisor {
     }
 
     fn drop_transaction(&mut self, service: &str) {
-        let Some(supervised) = self.find(service) else { return };
-        supervised.transaction = None;
-        if let Some(wish) = supervised.queued.take() {
-            self.wish(service, wish);
-        }
+        self.service(service, |supervised| supervised.transaction = None);
+        self.ask_what_waited(service);
     }
 
     /// Lets a build go that was never started.
@@ -426,6 +417,14 @@ impl Supervised {
     /// Whether changed files are a reason to do something about it.
     fn follows_files(&self) -> bool {
         !matches!(self.life, Life::Resting) && !self.to_rest
+    }
+
+    /// Has a wish wait, together with those that wait already.
+    fn queue(&mut self, wish: Wish) {
+        self.queued = Some(match self.queued.take() {
+            Some(other) => other.merge(wish),
+            None => wish,
+        });
     }
 
     /// The look that is under way for it.
