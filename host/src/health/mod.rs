@@ -136,8 +136,12 @@ impl HealthFiles {
 
     /// Says what the supervisor knows of a service and its record does not.
     pub fn tell(&self, service: &str, facts: Facts) {
+        // It is called for each service after every event: mostly there is nothing to wake anybody for.
+        if self.shared.word().facts.get(service) == Some(&facts) {
+            return;
+        }
         self.shared.wake(|word| {
-            word.changed |= word.facts.get(service) != Some(&facts);
+            word.changed = true;
             word.facts.insert(service.to_owned(), facts);
         });
     }
