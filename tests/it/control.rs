@@ -212,6 +212,29 @@ fn all_services_are_reloaded_in_turn() {
 }
 
 #[test]
+fn whoever_waits_for_the_turn_of_a_reload_is_told_when_the_service_is_stopped_instead() {
+    let mut host =
+        beating().config("exphost", "[reload]\nprobation = 600\nwatch = false\n").start();
+    host.wait_until_running("heartbeat");
+    let reload = || {
+        let mut wire = Wire::connect(host.project());
+        let request = json!({"command": "reload", "service": "heartbeat"});
+        assert!(wire.first(&request).0["accepted"].is_object());
+        wire
+    };
+    let mut first = reload();
+    while first.line()["item"]["step"] != "start" {}
+    // The new instance is on probation for longer than the test lasts.
+    let mut second = reload();
+    assert_eq!(host.project().json_lines(&["stop", "heartbeat"]).0, 0);
+    assert_eq!(first.line()["item"]["verdict"], "refused");
+    let told = second.line();
+    let said = told["error"]["message"].as_str().unwrap_or_default();
+    assert!(said.contains("stopped by order"), "{told}");
+    assert_eq!(host.stop().0, Some(0));
+}
+
+#[test]
 fn every_command_is_answered_while_a_service_hangs() {
     let mut host = hanging(0.5);
     let mut wire = Wire::connect(host.project());

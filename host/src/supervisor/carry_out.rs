@@ -219,7 +219,7 @@ impl Supervisor {
     }
 }
 
-fn refuse(listener: &Listener, error: String, hint: Option<String>) {
+pub(super) fn refuse(listener: &Listener, error: String, hint: Option<String>) {
     // Whoever asked may not have waited.
     let _ = listener.send(Report::Refused(Refused { error, hint }));
 }

@@ -11,6 +11,7 @@ use plugin_api::abi::RunOutcome;
 use plugin_api::state::HealthStatus;
 use tokio::time::Instant;
 
+use super::carry_out::refuse;
 use super::orders::Decision;
 use super::status::Pending;
 use super::supervised::{Build, Life, Supervised};
@@ -313,10 +314,13 @@ impl Supervisor {
     }
 
     /// Gives a reload up. The service stays as it is just now; it is about to be stopped. Nothing
-    /// was found wrong with the build, so nothing is kept of it; whoever asked is told.
+    /// was found wrong with the build, so nothing is kept of it. Whoever asked is told, and so is
+    /// whoever asked for one that was to come after it.
     pub(super) fn give_up(&mut self, service: &str, why: &str) {
         let Some(supervised) = self.find(service) else { return };
-        supervised.queued = None;
+        for listener in supervised.queued.take().into_iter().flat_map(|wish| wish.listeners) {
+            refuse(&listener, why.to_owned(), None);
+        }
         let state = supervised.state_word();
         let Some(mut transaction) = supervised.transaction.take() else { return };
         let failure = Failure::new(transaction.doing(), why);
