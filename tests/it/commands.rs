@@ -87,3 +87,15 @@ fn a_service_that_hangs_can_be_restarted_and_one_that_is_stopped_is_started() {
     assert_eq!(status_of(&host, "heartbeat")["stopped_at"], Value::Null);
     assert_eq!(host.stop().0, Some(1));
 }
+
+#[test]
+fn a_service_that_hangs_is_said_to_however_often_it_is_stopped() {
+    let mut host = hanging();
+    for attempt in 1..=2 {
+        let (code, told) = host.project().json_lines(&["stop", "stuck"]);
+        let end = told.last().expect("it has an end");
+        let expected = (1, &json!("failed"), &json!(false));
+        assert_eq!((code, &end["state"], &end["ok"]), expected, "{attempt}: {told:?}");
+    }
+    assert_eq!(host.stop().0, Some(1));
+}

@@ -234,7 +234,7 @@ impl Supervised {
         if !std::mem::take(&mut self.to_rest) {
             return;
         }
-        self.hangs_at_rest = matches!(self.life, Life::Hung);
+        self.hangs_at_rest = self.hangs();
         self.hosted.sockets().close_all(&self.name);
         self.life = Life::Resting;
         self.tell_rest();
