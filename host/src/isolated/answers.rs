@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind, Write};
 
 use bytes::Bytes;
-use plugin_api::SavedState;
 use plugin_api::abi::{ConfigOutcome, Counter, EnvelopeKind, Restored, RunOutcome, Severity, Step};
 use plugin_api::state::{HealthStatus, Method, StateRecord};
 use serde::Serialize;
@@ -192,10 +191,7 @@ fn answer_question(
             Some(state) => reply.with(&Some(state.version), state.bytes.clone()),
             None => reply.value(&None::<u32>),
         },
-        Call::KeepState { version } => {
-            let state = SavedState { version: *version, bytes: body.to_vec() };
-            reply.value(&host.keep_state(state))
-        }
+        Call::KeepState { version } => reply.value(&host.copy_state(*version, body)),
         Call::TakeConfig => {
             let json = host.take_config();
             reply.with(&json.is_some(), json.unwrap_or_default())
