@@ -209,7 +209,7 @@ impl Started {
     fn new(desk: Desk, request: &ChildRequest, grip: &Grip) -> io::Result<Self> {
         let (channel, theirs) = UnixStream::pair()?;
         // This very executable, also when another one has taken its place on disk.
-        let child = Command::new("/proc/self/exe")
+        let mut child = Command::new("/proc/self/exe")
             .arg0("exphost")
             .args([ARGUMENT, &request.run.service])
             .stdin(OwnedFd::from(theirs))
@@ -217,9 +217,13 @@ impl Started {
             .spawn()?;
         let pid = Pid::from_child(&child);
         // Not reaped yet, so the number is still the child's.
-        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-        grip.take_hold(pid.as_raw_nonzero().get(), pidfd.try_clone()?);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| {
+            // Without a descriptor of it there is nothing yet that would, see `drop`.
+            let _ = child.kill();
+            let _ = child.wait();
+        })?;
         let started = Self { child, pid, pidfd, channel };
+        grip.take_hold(pid.as_raw_nonzero().get(), started.pidfd.try_clone()?);
         started.greet(desk, request)?;
         Ok(started)
     }
