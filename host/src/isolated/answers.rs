@@ -3,7 +3,6 @@
 use std::io::{self, ErrorKind, Write};
 
 use bytes::Bytes;
-use plugin_api::SavedState;
 use plugin_api::abi::{ConfigOutcome, Counter, EnvelopeKind, Restored, RunOutcome, Severity, Step};
 use plugin_api::state::{HealthStatus, Method, StateRecord};
 use serde::Serialize;
@@ -73,17 +72,11 @@ impl Answerer {
         }
         let (desk, mut reply) = (self.desk, Reply::default());
         let done = desk.with_host(|host| {
-            let unanswered = note(host, &call, &frame.body)?;
-            if unanswered {
+            if note(host, &call, &frame.body)? {
                 self.count(&call);
                 return Ok(());
             }
-            match call {
-                Call::Take { .. } | Call::Send { .. } | Call::GiveBack { .. } => {
-                    self.pass_message(host, &call, &frame.body, &mut reply)
-                }
-                _ => answer_question(host, &call, &frame.body, &mut reply),
-            }
+            self.reply_to(host, &call, &frame.body, &mut reply)
         });
         done.unwrap_or(Err(ErrorKind::ConnectionAborted.into()))?;
         if !reply.head.is_empty() {
@@ -98,7 +91,8 @@ impl Answerer {
         }
     }
 
-    fn pass_message(
+    /// Answers a call. Those by which messages change hands are counted, the others are questions.
+    fn reply_to(
         &mut self,
         host: &dyn ServiceHost,
         call: &Call<'_>,
@@ -106,9 +100,6 @@ impl Answerer {
         reply: &mut Reply,
     ) -> io::Result<()> {
         match call {
-            Call::Send { socket, topic } => {
-                reply.value(&host.send(SocketId(*socket), topic, body).code())
-            }
             Call::GiveBack { socket, topic } => {
                 let kept = host.give_back(SocketId(*socket), topic, body);
                 self.taken = self.taken.saturating_sub(1);
@@ -127,7 +118,7 @@ impl Answerer {
                 };
                 reply.with(&Some(taken), envelope.bytes)
             }
-            _ => Err(nonsense("a call without an answer")),
+            _ => answer_question(host, call, body, reply),
         }
     }
 }
@@ -188,6 +179,9 @@ fn answer_question(
         Call::Health => reply.value(&host.health().code()),
         Call::Statistics => reply.with(&(), host.statistics()),
         Call::Control => reply.value(&host.mailbox_control().map(EnvelopeKind::code)),
+        Call::Send { socket, topic } => {
+            reply.value(&host.send(SocketId(*socket), topic, body).code())
+        }
         Call::AwaitRoom { socket } => reply.value(&host.await_room(SocketId(*socket))),
         Call::OpenSocket => {
             let spec = serde_json::from_slice(body).map_err(nonsense)?;
@@ -197,10 +191,7 @@ fn answer_question(
             Some(state) => reply.with(&Some(state.version), state.bytes.clone()),
             None => reply.value(&None::<u32>),
         },
-        Call::KeepState { version } => {
-            let state = SavedState { version: *version, bytes: body.to_vec() };
-            reply.value(&host.keep_state(state))
-        }
+        Call::KeepState { version } => reply.value(&host.copy_state(*version, body)),
         Call::TakeConfig => {
             let json = host.take_config();
             reply.with(&json.is_some(), json.unwrap_or_default())

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use plugin_api::abi::{RunOutcome, Severity, Step};
 use plugin_api::state::Method;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recv, sendmsg};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use super::answers::{Answered, Answerer};
@@ -209,7 +209,7 @@ impl Started {
     fn new(desk: Desk, request: &ChildRequest, grip: &Grip) -> io::Result<Self> {
         let (channel, theirs) = UnixStream::pair()?;
         // This very executable, also when another one has taken its place on disk.
-        let child = Command::new("/proc/self/exe")
+        let mut child = Command::new("/proc/self/exe")
             .arg0("exphost")
             .args([ARGUMENT, &request.run.service])
             .stdin(OwnedFd::from(theirs))
@@ -217,9 +217,13 @@ impl Started {
             .spawn()?;
         let pid = Pid::from_child(&child);
         // Not reaped yet, so the number is still the child's.
-        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-        grip.take_hold(pid.as_raw_nonzero().get(), pidfd.try_clone()?);
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| {
+            // Without a descriptor of it there is nothing yet that would, see `drop`.
+            let _ = child.kill();
+            let _ = child.wait();
+        })?;
         let started = Self { child, pid, pidfd, channel };
+        grip.take_hold(pid.as_raw_nonzero().get(), started.pidfd.try_clone()?);
         started.greet(desk, request)?;
         Ok(started)
     }
@@ -346,15 +350,24 @@ impl Read for Patient<'_> {
         loop {
             match self.channel.read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // Everything it has said is read, so this is not too early.
                     if has_ended(self.watch.pidfd, Duration::ZERO) {
-                        return Ok(0);
+                        return what_is_left(self.channel, buffer);
                     }
                     self.watch.look()?;
                 }
                 other => return other,
             }
         }
+    }
+}
+
+/// What a child that has ended said before, be it after the last read; then the end, although somebody
+/// else may keep the channel open.
+fn what_is_left(channel: &UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+    match recv(channel, buffer, RecvFlags::DONTWAIT) {
+        Ok((_, length)) => Ok(length),
+        Err(rustix::io::Errno::AGAIN) => Ok(0),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -389,6 +402,16 @@ impl Watch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn last_words_are_heard_and_then_the_end_although_the_channel_stays_open() {
+        let (ours, theirs) = UnixStream::pair().expect("descriptors are free");
+        let mut buffer = [0; 8];
+        io::Write::write_all(&mut &theirs, b"over").expect("there is room");
+        assert_eq!(what_is_left(&ours, &mut buffer).expect("it can be read"), 4);
+        assert_eq!(&buffer[..4], b"over");
+        assert_eq!(what_is_left(&ours, &mut buffer).expect("it can be read"), 0);
+    }
 
     #[test]
     fn the_end_of_a_process_is_told_in_words() {

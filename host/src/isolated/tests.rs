@@ -185,6 +185,9 @@ fn what_the_child_asks_its_host_answers() {
     let state = |len| SavedState { version: 1, bytes: vec![1; len] };
     assert_eq!(remote.keep_state(state(2_000_000)), Ok(()));
     assert_eq!(remote.keep_state(state(5)), Err("another length".to_owned()));
+    let too_large =
+        remote.keep_state(state(SavedState::MAX_BYTES + 1)).expect_err("the host judges");
+    assert!(too_large.ends_with(": 67108864 are the limit"), "{too_large}");
 }
 
 #[test]

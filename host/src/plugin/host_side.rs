@@ -83,6 +83,17 @@ pub trait ServiceHost: Send + Sync + 'static {
     /// # Errors
     /// With one line that says why not.
     fn keep_state(&self, state: SavedState) -> Result<(), String>;
+    /// The same for a state that is still its sender's: of one that is too large no copy is made.
+    ///
+    /// # Errors
+    /// With one line that says why not.
+    fn copy_state(&self, version: u32, bytes: &[u8]) -> Result<(), String> {
+        if bytes.len() > SavedState::MAX_BYTES {
+            let (len, limit) = (bytes.len(), SavedState::MAX_BYTES);
+            return Err(format!("the host keeps no state of {len} bytes: {limit} are the limit"));
+        }
+        self.keep_state(SavedState { version, bytes: bytes.to_vec() })
+    }
     /// Takes the configuration that waits, as JSON.
     fn take_config(&self) -> Option<Vec<u8>>;
     /// What became of the configuration that was taken; `message` says why it was refused.

@@ -20,7 +20,6 @@ use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use plugin_api::SavedState;
 use plugin_api::abi::export::{PrefixRefTrait, WithMetadata};
 use plugin_api::abi::{
     ByteSink, CallsiteInfo, ConfigOutcome, Counter, EnvelopeKind, FieldKind, HostBytes, HostHandle,
@@ -377,14 +376,8 @@ extern "C" fn keep_state(
     reason: ByteSink,
 ) -> bool {
     let gone = Err("the host is closing this service".to_owned());
-    let kept = answer(context, "keep_state", gone, |host| {
-        // Before the bytes are copied: they may be any number.
-        if bytes.len() > SavedState::MAX_BYTES {
-            let (len, limit) = (bytes.len(), SavedState::MAX_BYTES);
-            return Err(format!("the host keeps no state of {len} bytes: {limit} are the limit"));
-        }
-        host.keep_state(SavedState { version, bytes: bytes.as_slice().to_vec() })
-    });
+    let kept =
+        answer(context, "keep_state", gone, |host| host.copy_state(version, bytes.as_slice()));
     if let Err(text) = &kept {
         reason.write(text.as_bytes());
     }

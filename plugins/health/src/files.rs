@@ -62,9 +62,16 @@ struct Check {
     message: Option<String>,
 }
 
-/// Where the files are when the configuration does not say: the host's own rule.
-pub(crate) fn usual_directory(environment: Option<&str>, is_root: bool, etc: &Path) -> PathBuf {
-    let is_production = match environment.map(str::to_ascii_lowercase).as_deref() {
+/// Where the files are when the configuration does not say: the host's own rule. `variable` is the value
+/// of a variable of the environment.
+pub(crate) fn usual_directory(
+    variable: impl Fn(&str) -> Option<String>,
+    is_root: bool,
+    etc: &Path,
+) -> PathBuf {
+    let non_empty = |name: &&str| variable(name).filter(|value| !value.is_empty());
+    let environment = ["EXPERIMANCE_ENV", "EXPERIMANCE_ENVIRONMENT"].iter().find_map(non_empty);
+    let is_production = match environment.map(|value| value.to_ascii_lowercase()).as_deref() {
         Some("development") => false,
         Some("production") => true,
         _ => is_root || etc.exists(),
@@ -199,10 +206,20 @@ mod tests {
     fn the_usual_folder_is_the_hosts() {
         let (here, nowhere) = (Path::new("/"), Path::new("/nonexistent"));
         let production = PathBuf::from("/var/cache/experimance/health");
-        assert_eq!(usual_directory(None, false, nowhere), PathBuf::from("logs/health"));
-        assert_eq!(usual_directory(None, true, nowhere), production);
-        assert_eq!(usual_directory(None, false, here), production);
-        assert_eq!(usual_directory(Some("Production"), false, nowhere), production);
-        assert_eq!(usual_directory(Some("development"), true, here), PathBuf::from("logs/health"));
+        let none = |_: &str| None;
+        assert_eq!(usual_directory(none, false, nowhere), PathBuf::from("logs/health"));
+        assert_eq!(usual_directory(none, true, nowhere), production);
+        assert_eq!(usual_directory(none, false, here), production);
+        let set = |value: &'static str| {
+            move |name: &str| (name == "EXPERIMANCE_ENV").then(|| value.to_owned())
+        };
+        assert_eq!(usual_directory(set("Production"), false, nowhere), production);
+        assert_eq!(usual_directory(set("development"), true, here), PathBuf::from("logs/health"));
+        // An empty variable is none, so the other one counts.
+        let second = |name: &str| match name {
+            "EXPERIMANCE_ENV" => Some(String::new()),
+            _ => Some("production".to_owned()),
+        };
+        assert_eq!(usual_directory(second, false, nowhere), production);
     }
 }

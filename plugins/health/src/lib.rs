@@ -162,12 +162,11 @@ fn directory(config: &Config) -> PathBuf {
     if !config.directory.is_empty() {
         return PathBuf::from(&config.directory);
     }
-    let environment = ["EXPERIMANCE_ENV", "EXPERIMANCE_ENVIRONMENT"];
-    let environment = environment.iter().find_map(|name| std::env::var(name).ok());
+    let variable = |name: &str| std::env::var(name).ok();
     // Everything of a process's own in /proc belongs to its effective user.
     let owner = std::fs::metadata("/proc/self");
     let is_root = owner.is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0);
-    files::usual_directory(environment.as_deref(), is_root, Path::new("/etc/experimance"))
+    files::usual_directory(variable, is_root, Path::new("/etc/experimance"))
 }
 
 export_service!(HealthService);
