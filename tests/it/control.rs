@@ -108,15 +108,13 @@ fn a_second_host_is_refused_and_told_which_process_is_the_first() {
 fn what_a_killed_host_left_is_taken_over() {
     let mut killed = beating().start();
     killed.wait_until_running("heartbeat");
-    killed.signal(Signal::KILL);
-    assert_eq!(killed.wait_exit(DEADLINE), None);
+    killed.kill();
     assert!(killed.project().socket().exists(), "it had no chance to clear up");
     let (code, ..) = said(killed.project(), &["status"]);
     assert_eq!(code, Some(1));
     let mut next = killed.restart();
     next.wait_until_running("heartbeat");
-    let (code, status) = next.project().json(&["status"]);
-    assert_eq!((code, &status["services"][0]["state"]), (0, &json!("running")));
+    assert_eq!(next.status_of("heartbeat")["state"], "running");
     assert_eq!(next.stop().0, Some(0));
 }
 
@@ -178,10 +176,7 @@ fn a_service_is_stopped_and_started_while_the_host_runs() {
     let mut host = project.start();
     host.wait_until_running("heartbeat");
     host.wait_until_running("other");
-    let state = |host: &Host| {
-        let (_, status) = host.project().json(&["status", "other"]);
-        status["services"][0]["state"].as_str().expect("a state").to_owned()
-    };
+    let state = |host: &Host| host.status_of("other")["state"].clone();
     let (code, stdout, stderr) = said(host.project(), &["stop", "other"]);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.ends_with("other: stopped\n"), "{stdout}");

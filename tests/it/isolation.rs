@@ -27,16 +27,9 @@ fn faulty(fault: &str, place: &str, commands: u16, directives: &str) -> String {
     )
 }
 
-/// What `status --json` says of a service.
-fn status_of(host: &Host, service: &str) -> Value {
-    let (code, status) = host.project().json(&["status", service]);
-    assert_eq!(code, 0, "{status}");
-    status["services"][0].clone()
-}
-
 /// The process of a service that has one of its own.
 fn process_of(host: &Host, service: &str) -> Pid {
-    let pid = status_of(host, service)["pid"].as_i64().expect("it has a process");
+    let pid = host.status_of(service)["pid"].as_i64().expect("it has a process");
     Pid::from_raw(i32::try_from(pid).expect("a process number")).expect("not zero")
 }
 
@@ -123,7 +116,7 @@ fn costs_that_service_alone(fault: &str, said: &str, places: &[&str], directives
     }
     flow.missed_nothing();
     for place in places.iter().filter(|place| **place != "stop") {
-        let status = status_of(&host, &format!("bad-{place}"));
+        let status = host.status_of(&format!("bad-{place}"));
         assert_eq!((&status["state"], &status["health"]), (&json!("failed"), &json!("fatal")));
         assert_eq!((&status["isolation"], &status["pid"]), (&json!("process"), &Value::Null));
         let last = status["last_error"]["message"].as_str().expect("an error");
@@ -177,7 +170,7 @@ fn a_service_that_hangs_or_spins_is_killed_when_it_should_have_stopped() {
         assert_eq!(code, 0, "{reports:#?}");
         host.wait_for_log(&["ERROR", "bad", "killed: it did not stop within 0.3 s"]);
         wait_until_gone(pid);
-        assert_eq!(status_of(&host, "bad")["state"], "stopped", "{fault} in {place}");
+        assert_eq!(host.status_of("bad")["state"], "stopped", "{fault} in {place}");
         flow.send(100);
         flow.missed_nothing();
         let (code, _) = host.stop();
@@ -257,8 +250,7 @@ fn no_process_outlives_its_host_not_even_one_that_spins() {
         host.wait_for_log(&[service, "strikes"]);
     }
     let pids = ["idle", "spins", "hangs"].map(|service| process_of(&host, service));
-    host.signal(Signal::KILL);
-    assert_eq!(host.wait_exit(DEADLINE), None, "a death by signal");
+    host.kill();
     pids.into_iter().for_each(wait_until_gone);
 }
 
@@ -344,7 +336,7 @@ fn a_worker_in_a_process_answers_each_task_once_and_one_that_is_killed_loses_wha
     let summary = directed.last_is_back(3000);
     let missing = summary["missing"].as_u64().expect("a number");
     assert!(missing <= 5 && summary["duplicates"] == 0, "{summary}");
-    assert_eq!(status_of(&directed.host, "busy")["restarts"], 1);
+    assert_eq!(directed.host.status_of("busy")["restarts"], 1);
     assert_eq!(directed.host.stop().0, Some(0));
 }
 

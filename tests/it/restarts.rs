@@ -28,17 +28,11 @@ fn counter(sockets: &str, directives: &str) -> String {
     format!("{sockets}[exphost]\nplugin = \"fixture-counter\"\n{directives}")
 }
 
-fn status_of(host: &Host, service: &str) -> Value {
-    let (code, status) = host.project().json(&["status", service]);
-    assert_eq!(code, 0, "{status:#}");
-    status["services"][0].clone()
-}
-
 /// Asks for the status of a service until it is as wanted.
 fn wait_for_status(host: &Host, service: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let until = Instant::now() + DEADLINE;
     loop {
-        let status = status_of(host, service);
+        let status = host.status_of(service);
         if wanted(&status) {
             return status;
         }
@@ -47,8 +41,7 @@ fn wait_for_status(host: &Host, service: &str, wanted: impl Fn(&Value) -> bool) 
 }
 
 fn killed(mut host: Host) -> Host {
-    host.signal(Signal::KILL);
-    assert_eq!(host.wait_exit(DEADLINE), None);
+    host.kill();
     host
 }
 
@@ -77,7 +70,7 @@ fn a_service_that_panics_is_back_within_a_tenth_of_a_second() {
     gaps.sort();
     say(&format!("a service that panicked answered again after {gaps:?}"));
     assert!(gaps[2] < Duration::from_millis(100), "{gaps:?}");
-    let status = status_of(&host, "shaky");
+    let status = host.status_of("shaky");
     assert_eq!((&status["state"], &status["restarts"]), (&json!("running"), &json!(5)));
     let well = wait_for_status(&host, "shaky", |it| it["restart"]["reason"].is_null());
     assert_eq!(well["health"], "healthy", "it has run well for a while: {well:#}");
@@ -152,7 +145,7 @@ fn a_service_that_ends_by_itself_is_started_again_if_that_is_its_policy() {
     commands.send("commands", &json!({"command": "stop"}));
     let (line, _) = host.wait_for_log_from(0, &["heartbeat", "service is started again"]);
     host.wait_for_log_from(line, &["heartbeat", "state RUNNING"]);
-    assert_eq!(status_of(&host, "heartbeat")["restarts"], 1);
+    assert_eq!(host.status_of("heartbeat")["restarts"], 1);
     assert_eq!(host.stop().0, Some(0));
 }
 
@@ -179,11 +172,11 @@ fn a_service_that_hangs_is_left_behind_and_started_again_but_not_for_ever() {
         .start();
     host.wait_for_log(&["stuck", "given up"]);
     assert_eq!(host.log().matches("strikes").count(), 3);
-    let status = status_of(&host, "stuck");
+    let status = host.status_of("stuck");
     assert_eq!((&status["state"], &status["restarts"]), (&json!("failed"), &json!(2)));
     let reason = "it hangs in STARTING; its thread was left behind";
     assert_eq!(status["restart"]["reason"], reason, "{status:#}");
-    assert_eq!(status_of(&host, "heartbeat")["state"], "running");
+    assert_eq!(host.status_of("heartbeat")["state"], "running");
     host.signal(Signal::TERM);
     assert_eq!(host.wait_exit(DEADLINE), Some(1));
 }
@@ -200,7 +193,7 @@ fn a_stop_by_order_outlives_a_host_that_is_killed_until_a_start_by_order() {
     let host = killed(host).restart();
     host.wait_for_log(&["other", "stays stopped"]);
     host.wait_until_running("one");
-    assert_eq!(status_of(&host, "other")["state"], "stopped");
+    assert_eq!(host.status_of("other")["state"], "stopped");
     // A look at changed files starts it no more than the start of the host did.
     host.signal(Signal::HUP);
     fs::write(
@@ -209,7 +202,7 @@ fn a_stop_by_order_outlives_a_host_that_is_killed_until_a_start_by_order() {
     )
     .expect("written");
     host.wait_for_log(&["one", "reloaded"]);
-    assert_eq!(status_of(&host, "other")["state"], "stopped");
+    assert_eq!(host.status_of("other")["state"], "stopped");
     assert_eq!(host.project().json_lines(&["start", "other"]).0, 0);
     let mut host = killed(host).restart();
     host.wait_until_running("one");
@@ -365,7 +358,7 @@ fn a_state_that_the_service_cannot_use_is_set_aside_and_it_starts_fresh() {
     host.wait_for_log(&["counter", "could not go on from its saved state"]);
     host.wait_until_running("counter");
     host.wait_for_log(&["set aside", "counter.state.aside-1"]);
-    assert_eq!(status_of(&host, "counter")["restarts"], 1, "it was not tried twice with it");
+    assert_eq!(host.status_of("counter")["restarts"], 1, "it was not tried twice with it");
     assert_eq!(host.stop().0, Some(0));
 }
 
@@ -386,7 +379,7 @@ fn a_stop_of_the_host_saves_the_last_state_and_a_stop_by_order_ends_it() {
     for command in ["stop", "start"] {
         assert_eq!(host.project().json_lines(&[command, "counter"]).0, 0, "{command}");
     }
-    assert_eq!(status_of(&host, "counter")["state_saved_at"], Value::Null);
+    assert_eq!(host.status_of("counter")["state_saved_at"], Value::Null);
     let mut host = host;
     assert_eq!(host.stop().0, Some(0));
     assert_eq!(saved(&host, "counter")["count"], 0, "it began anew");
@@ -422,7 +415,7 @@ fn a_service_whose_own_process_is_killed_is_back_with_its_last_snapshot() {
         numbers.send("number", &json!({"n": n}));
     }
     wait_for_saved(&host, "counter", |it| it["count"] == 7);
-    let pid = status_of(&host, "counter")["pid"].as_i64().expect("it has a process");
+    let pid = host.status_of("counter")["pid"].as_i64().expect("it has a process");
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
     let began = Instant::now();
     kill_process(pid, Signal::KILL).expect("it is there");
@@ -451,7 +444,7 @@ fn a_host_without_a_place_for_states_says_so_and_restarts_services_with_theirs()
     numbers.wait_for_subscriptions(&["number", "panic"]);
     numbers.send("number", &json!({"n": 0}));
     wait_for_status(&host, "counter", |it| it["statistics"]["handled"] == 1);
-    let earlier = status_of(&host, "counter")["state_saved_at"].clone();
+    let earlier = host.status_of("counter")["state_saved_at"].clone();
     wait_for_status(&host, "counter", |it| it["state_saved_at"] != earlier);
     numbers.send("panic", &json!({}));
     host.wait_for_log(&["counter", "service is started again"]);
@@ -474,7 +467,7 @@ fn services_that_would_wait_for_each_other_are_refused_also_while_they_run() {
     fs::write(host.project().config_path("base"), on("\"top\"")).expect("written");
     host.signal(Signal::HUP);
     host.wait_for_log(&["base", "not reloaded", "depend on each other in a circle"]);
-    assert_eq!(status_of(&host, "base")["state"], "running");
+    assert_eq!(host.status_of("base")["state"], "running");
     assert_eq!(host.stop().0, Some(0));
 }
 
@@ -491,7 +484,7 @@ fn a_dependant_waits_for_one_that_is_being_restarted_and_starts_when_it_is_back(
         .config("top", top)
         .start();
     host.wait_for_log(&["base", "service is started again", "restarts=1"]);
-    let waiting = status_of(&host, "top");
+    let waiting = host.status_of("top");
     assert_eq!(waiting["restart"]["waits_for"], json!(["base"]), "{waiting:#}");
     assert!(!host.log().contains("not started"), "it was not given up");
     fs::write(host.project().config_path("base"), faulty("none", "start", &sockets, patient))
@@ -537,13 +530,13 @@ fn a_dependant_starts_when_the_other_says_that_it_is_ready_and_not_before() {
         .start();
     host.wait_until_running("base");
     numbers.wait_for_subscriptions(&["ready"]);
-    let base = status_of(&host, "base");
+    let base = host.status_of("base");
     assert_eq!((&base["state"], &base["ready"]), (&json!("running"), &json!(false)));
-    assert_eq!(status_of(&host, "top")["restart"]["waits_for"], json!(["base"]));
+    assert_eq!(host.status_of("top")["restart"]["waits_for"], json!(["base"]));
     host.wait_for_log(&["WARN", "base", "has not said that it is ready"]);
     numbers.send("ready", &json!({}));
     host.wait_until_running("top");
-    assert_eq!(status_of(&host, "base")["ready"], true);
+    assert_eq!(host.status_of("base")["ready"], true);
     assert_eq!(host.stop().0, Some(0));
 }
 
@@ -571,8 +564,8 @@ fn what_becomes_of_dependants_is_theirs_to_say() {
     let (line, _) = host.wait_for_log_from(0, &["restarts", "what it depends on has failed"]);
     host.wait_for_log_from(line, &["restarts", "state RUNNING"]);
     wait_for_status(&host, "stops", |it| it["state"] == "stopped");
-    assert_eq!(status_of(&host, "base")["state"], "running");
-    let keeps = status_of(&host, "keeps");
+    assert_eq!(host.status_of("base")["state"], "running");
+    let keeps = host.status_of("keeps");
     assert_eq!((&keeps["state"], &keeps["restarts"]), (&json!("running"), &json!(0)));
     assert_eq!(host.project().json_lines(&["start", "stops"]).0, 0);
     assert_eq!(host.stop().0, Some(0));
