@@ -4,33 +4,25 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::control::hanging;
 use crate::harness::free_port;
 use crate::harness::host::Host;
 use crate::harness::project::Project;
-use crate::sockets::{heartbeat, publisher};
+use crate::sockets::heartbeat;
 
 /// What the host promises, and what a process takes to start on a busy machine.
 const PROMISED: Duration = Duration::from_secs(2);
 
-/// A host with a heartbeat, and a service whose thread never comes back from `run`.
-fn hanging() -> Host {
-    let toml = format!("fault = \"hang\"\nplace = \"run\"\n{}", publisher(free_port()));
-    let directives =
-        "[exphost]\nplugin = \"fixture-faults\"\nbeat_timeout = 1\nstop_timeout = 0.5\n";
-    let host = Project::new()
-        .plugin("heartbeat")
-        .config("heartbeat", heartbeat(free_port(), None))
-        .plugin("fixture-faults")
-        .config("stuck", toml + directives)
-        .start();
-    host.wait_until_running("heartbeat");
+/// A host with a heartbeat, and a service whose thread never comes back from `run`, which it knows.
+fn known_to_hang() -> Host {
+    let host = hanging("beat_timeout = 1\nstop_timeout = 0.5\n");
     host.wait_for_log(&["stuck", "service does not respond"]);
     host
 }
 
 #[test]
 fn every_question_is_answered_in_time_while_a_service_hangs() {
-    let mut host = hanging();
+    let mut host = known_to_hang();
     for arguments in [&["status"][..], &["why", "stuck"], &["why", "heartbeat"]] {
         let asked = Instant::now();
         let (code, document) = host.project().json(arguments);
@@ -69,7 +61,7 @@ fn a_restarted_service_begins_anew_and_is_not_taken_for_stopped() {
 
 #[test]
 fn a_service_that_hangs_can_be_restarted_and_one_that_is_stopped_is_started() {
-    let mut host = hanging();
+    let mut host = known_to_hang();
     let (code, told) = host.project().json_lines(&["restart", "stuck"]);
     // It hangs again at once, but it was started: it is RUNNING before it hangs.
     assert_eq!((code, &told.last().expect("an end")["state"]), (0, &json!("running")), "{told:?}");

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::harness::host::Host;
 use crate::harness::project::Project;
 use crate::harness::{DEADLINE, free_port};
-use crate::sockets::{heartbeat, publisher};
+use crate::sockets::{faulty, heartbeat, publisher};
 
 /// What the host promises for the first line of an answer. What the command's own process takes to
 /// start is its own matter.
@@ -23,13 +23,9 @@ fn beating() -> Project {
 }
 
 /// A host with a heartbeat, and a service whose thread never comes back from `run`.
-pub(crate) fn hanging(stop_timeout: f64) -> Host {
-    let toml = format!("fault = \"hang\"\nplace = \"run\"\n{}", publisher(free_port()));
-    let directives = "[exphost]\nplugin = \"fixture-faults\"\n";
-    let host = beating()
-        .plugin("fixture-faults")
-        .config("stuck", format!("{toml}{directives}stop_timeout = {stop_timeout:?}\n"))
-        .start();
+pub(crate) fn hanging(directives: &str) -> Host {
+    let stuck = faulty("hang", "run", &publisher(free_port()), directives);
+    let host = beating().plugin("fixture-faults").config("stuck", stuck).start();
     host.wait_until_running("heartbeat");
     host.wait_for_log(&["stuck", "strikes"]);
     host
@@ -208,7 +204,7 @@ fn all_services_are_reloaded_in_turn() {
 
 #[test]
 fn every_command_is_answered_while_a_service_hangs() {
-    let mut host = hanging(0.5);
+    let mut host = hanging("stop_timeout = 0.5\n");
     let mut wire = Wire::connect(host.project());
     let (status, took) = wire.first(&json!({"command": "status"}));
     assert!(took < PROMISED, "{took:?}");

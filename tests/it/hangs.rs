@@ -9,7 +9,7 @@ use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
 use crate::harness::{DEADLINE, free_port, host::Host};
 use crate::isolation::Flow;
-use crate::sockets::{heartbeat, publisher, subscriber};
+use crate::sockets::{faulty, heartbeat, publisher, subscriber};
 
 /// A host with a service `stuck` that hangs as told, and a `good` one beside it.
 struct Stuck {
@@ -21,19 +21,11 @@ struct Stuck {
 fn stuck(fault: &str, place: &str, stop_timeout: f64) -> Stuck {
     let commands = Publisher::bind();
     let good_events = free_port();
-    let toml = format!(
-        "fault = \"{fault}\"\nplace = \"{place}\"\n{}{}",
-        publisher(free_port()),
-        subscriber(commands.port(), &["fault"]),
-    );
+    let sockets = publisher(free_port()) + &subscriber(commands.port(), &["fault"]);
+    let toml = faulty(fault, place, &sockets, &format!("stop_timeout = {stop_timeout:?}\n"));
     let host = Project::new()
         .plugin("fixture-faults")
-        .config(
-            "stuck",
-            format!(
-                "{toml}[exphost]\nplugin = \"fixture-faults\"\nstop_timeout = {stop_timeout:?}\n"
-            ),
-        )
+        .config("stuck", toml)
         .service("good", "heartbeat", heartbeat(good_events, None))
         .start();
     Stuck { host, commands, good_events }
@@ -116,12 +108,10 @@ fn impatient(fault: &str, place: &str, directives: &str) -> (Stuck, std::path::P
     let pipe = project.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("there is mkfifo");
     assert!(made.success());
-    let toml = format!(
-        "fault = \"{fault}\"\nplace = \"{place}\"\nuntil = {pipe:?}\n{}{}[exphost]\n\
-         plugin = \"fixture-faults\"\n{directives}",
-        publisher(free_port()),
-        subscriber(commands.port(), &["fault"]),
-    );
+    let more = format!("until = {pipe:?}\n")
+        + &publisher(free_port())
+        + &subscriber(commands.port(), &["fault"]);
+    let toml = faulty(fault, place, &more, directives);
     let host = project
         .config("exphost", "[defaults]\nbeat_timeout = 1\n")
         .plugin("fixture-faults")
@@ -215,11 +205,9 @@ fn a_service_in_a_process_that_hangs_is_only_reported_where_its_configuration_sa
 fn a_service_that_spins_is_reported_and_neither_the_others_nor_the_commands_wait_for_it() {
     let (toml, begin) = Flow::configured();
     let mut commands = Publisher::bind();
-    let spinning = format!(
-        "fault = \"spin\"\n{}[exphost]\nplugin = \"fixture-faults\"\nbeat_timeout = 1\n\
-         stop_timeout = 0.5\n",
-        subscriber(commands.port(), &["fault"]),
-    );
+    let sockets = subscriber(commands.port(), &["fault"]);
+    let directives = "beat_timeout = 1\nstop_timeout = 0.5\n";
+    let spinning = faulty("spin", "handler", &sockets, directives);
     let mut host = Project::new()
         .plugin("fixture-faults")
         .config("spinning", spinning)

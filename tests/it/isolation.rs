@@ -12,19 +12,15 @@ use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
 use crate::harness::{DEADLINE, changeling::Build, free_port, resident_kib};
 use crate::reload::Changeling;
-use crate::sockets::{publisher, subscriber};
+use crate::sockets::{faulty, publisher, subscriber};
 use crate::workers::{Directed, Ports};
 
 /// In a process, and not started again: that is another test's matter.
 const APART: &str = "isolation = \"process\"\nrestart = \"never\"\n";
 
 /// A service that fails as told, in a process of its own.
-fn faulty(fault: &str, place: &str, commands: u16, directives: &str) -> String {
-    let sockets = subscriber(commands, &["fault"]);
-    format!(
-        "fault = \"{fault}\"\nplace = \"{place}\"\n{sockets}\
-         [exphost]\nplugin = \"fixture-faults\"\n{APART}{directives}"
-    )
+fn apart(fault: &str, place: &str, commands: u16, directives: &str) -> String {
+    faulty(fault, place, &subscriber(commands, &["fault"]), &format!("{APART}{directives}"))
 }
 
 /// The process of a service that has one of its own.
@@ -90,7 +86,7 @@ fn costs_that_service_alone(fault: &str, said: &str, places: &[&str], directives
     for place in places {
         // Only the handler's own publisher knows when the handler's service listens.
         let commands = if *place == "handler" { trigger.port() } else { free_port() };
-        let toml = faulty(fault, place, commands, directives);
+        let toml = apart(fault, place, commands, directives);
         project = project.config(&format!("bad-{place}"), toml);
     }
     let mut host = project.start();
@@ -154,7 +150,7 @@ fn memory_without_end_costs_that_service_alone() {
 fn a_service_that_hangs_or_spins_is_killed_when_it_should_have_stopped() {
     for (fault, place) in [("hang", "run"), ("spin", "task"), ("hang", "stop")] {
         let (toml, begin) = Flow::configured();
-        let bad = faulty(fault, place, free_port(), "stop_timeout = 0.3\n");
+        let bad = apart(fault, place, free_port(), "stop_timeout = 0.3\n");
         let project = Project::new().plugin("fixture-faults").config("bad", bad);
         let mut host = project.service("counter", "fixture-counter", toml).start();
         host.wait_until_running("counter");
@@ -241,9 +237,9 @@ fn a_service_moves_to_a_process_of_its_own_and_back_with_its_state() {
 fn no_process_outlives_its_host_not_even_one_that_spins() {
     let project = Project::new().plugin("fixture-faults");
     let mut host = project
-        .config("idle", faulty("none", "run", free_port(), ""))
-        .config("spins", faulty("spin", "run", free_port(), ""))
-        .config("hangs", faulty("hang", "new", free_port(), ""))
+        .config("idle", apart("none", "run", free_port(), ""))
+        .config("spins", apart("spin", "run", free_port(), ""))
+        .config("hangs", apart("hang", "new", free_port(), ""))
         .start();
     host.wait_until_running("idle");
     for service in ["spins", "hangs"] {

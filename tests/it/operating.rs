@@ -12,7 +12,7 @@ use crate::harness::free_port;
 use crate::harness::host::Host;
 use crate::harness::peers::Publisher;
 use crate::harness::project::Project;
-use crate::sockets::{heartbeat, publisher, subscriber};
+use crate::sockets::{faulty, heartbeat, publisher, subscriber};
 
 /// What begins a screen, and the line below it.
 const FENCE: &str = "```console\n$ exphost ";
@@ -25,17 +25,12 @@ fn page() -> PathBuf {
 /// for that, and one whose new configuration is no good.
 fn installation() -> (Host, Publisher) {
     let mut commands = Publisher::bind();
-    let fixture = "[exphost]\nplugin = \"fixture-faults\"\n";
-    let camera = format!(
-        "fault = \"hang\"\nplace = \"handler\"\n{}{}{fixture}beat_timeout = 1\n",
-        publisher(free_port()),
-        subscriber(commands.port(), &["fault"]),
-    );
-    let projector = format!(
-        "fault = \"error\"\nplace = \"start\"\n{}{fixture}restart_delay = 600\nrestart_delay_max = 600\n",
-        publisher(free_port()),
-    );
-    let display = format!("{}{fixture}depends_on = [\"projector\"]\n", publisher(free_port()));
+    let sockets = publisher(free_port()) + &subscriber(commands.port(), &["fault"]);
+    let camera = faulty("hang", "handler", &sockets, "beat_timeout = 1\n");
+    let rarely = "restart_delay = 600\nrestart_delay_max = 600\n";
+    let projector = faulty("error", "start", &publisher(free_port()), rarely);
+    let waits = "depends_on = [\"projector\"]\n";
+    let display = faulty("none", "handler", &publisher(free_port()), waits);
     // It says so little that what is heard on the bus is the heartbeat's.
     let lights = heartbeat(free_port(), None).replace("= 0.1", "= 3600.0");
     let host = Project::new()

@@ -15,13 +15,7 @@ use crate::harness::host::Host;
 use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
 use crate::harness::{DEADLINE, free_port, say, wire};
-use crate::sockets::{heartbeat, publisher, subscriber};
-
-/// A service that fails, and how it is looked after.
-fn faulty(fault: &str, place: &str, sockets: &str, directives: &str) -> String {
-    let exphost = format!("[exphost]\nplugin = \"fixture-faults\"\n{directives}");
-    format!("fault = \"{fault}\"\nplace = \"{place}\"\n{sockets}{exphost}")
-}
+use crate::sockets::{faulty, heartbeat, publisher, subscriber};
 
 /// A counter that says how it is looked after.
 fn counter(sockets: &str, directives: &str) -> String {
