@@ -22,16 +22,21 @@ fn counter(sockets: &str, directives: &str) -> String {
     format!("{sockets}[exphost]\nplugin = \"fixture-counter\"\n{directives}")
 }
 
-/// Asks for the status of a service until it is as wanted.
-fn wait_for_status(host: &Host, service: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+/// Asks until the answer is as wanted.
+fn wait_for(ask: impl Fn() -> Value, wanted: impl Fn(&Value) -> bool) -> Value {
     let until = Instant::now() + DEADLINE;
     loop {
-        let status = host.status_of(service);
-        if wanted(&status) {
-            return status;
+        let answer = ask();
+        if wanted(&answer) {
+            return answer;
         }
-        assert!(Instant::now() < until, "it never came to that: {status:#}");
+        assert!(Instant::now() < until, "it never came to that: {answer:#}");
     }
+}
+
+/// Asks for the status of a service until it is as wanted.
+fn wait_for_status(host: &Host, service: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    wait_for(|| host.status_of(service), wanted)
 }
 
 fn killed(mut host: Host) -> Host {
@@ -51,10 +56,7 @@ fn a_service_that_panics_is_back_within_a_tenth_of_a_second() {
     host.wait_until_running("shaky");
     commands.wait_for_subscriptions(&["fault", "ping"]);
     let mut answers = Subscriber::connect(events, &["status"]);
-    // The subscription is known to have arrived when an answer comes.
-    while answers.next_within(Duration::from_millis(50)).is_none() {
-        commands.send("ping", &json!({"id": "before"}));
-    }
+    commands.ask_until_answered(&mut answers, "ping", &json!({"id": "before"}), "status");
     let (mut gaps, mut line) = (Vec::new(), 0);
     for number in 0..5 {
         gaps.push(panic_and_answer(&mut commands, &mut answers, number));
@@ -247,14 +249,7 @@ fn saved(host: &Host, service: &str) -> Value {
 
 /// Reads a counter's file until it says what is wanted.
 fn wait_for_saved(host: &Host, service: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let until = Instant::now() + DEADLINE;
-    loop {
-        let saved = saved(host, service);
-        if wanted(&saved) {
-            return saved;
-        }
-        assert!(Instant::now() < until, "it never came to that: {saved}");
-    }
+    wait_for(|| saved(host, service), wanted)
 }
 
 #[test]
@@ -369,12 +364,11 @@ fn a_stop_of_the_host_saves_the_last_state_and_a_stop_by_order_ends_it() {
         saved(&host, "counter"),
         json!({"count": 8, "in_order": true, "first": 0, "last": 7})
     );
-    let host = restarted(host, &mut numbers, 8);
+    let mut host = restarted(host, &mut numbers, 8);
     for command in ["stop", "start"] {
         assert_eq!(host.project().json_lines(&[command, "counter"]).0, 0, "{command}");
     }
     assert_eq!(host.status_of("counter")["state_saved_at"], Value::Null);
-    let mut host = host;
     assert_eq!(host.stop().0, Some(0));
     assert_eq!(saved(&host, "counter")["count"], 0, "it began anew");
 }
@@ -382,7 +376,7 @@ fn a_stop_of_the_host_saves_the_last_state_and_a_stop_by_order_ends_it() {
 #[test]
 fn a_service_goes_on_from_its_last_snapshot_when_it_has_failed() {
     let (host, mut numbers) = remembered();
-    let host = restarted(host, &mut numbers, 7);
+    let mut host = restarted(host, &mut numbers, 7);
     wait_for_saved(&host, "counter", |it| it["count"] == 8);
     numbers.send("panic", &json!({}));
     let (line, _) = host.wait_for_log_from(0, &["counter", "service is started again"]);
@@ -390,7 +384,6 @@ fn a_service_goes_on_from_its_last_snapshot_when_it_has_failed() {
     numbers.send("number", &json!({"n": 8}));
     let after = wait_for_saved(&host, "counter", |it| it["count"] == 9);
     assert_eq!(after["first"], 0);
-    let mut host = host;
     assert_eq!(host.stop().0, Some(0));
 }
 
