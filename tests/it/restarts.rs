@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, TryRecvError, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -223,10 +223,10 @@ impl Load {
         let (alive, ended) = channel::<()>();
         let counter = Arc::clone(&sent);
         std::thread::spawn(move || {
-            while ended.try_recv() == Err(TryRecvError::Empty) {
+            // Two thousand a second, for each of ten.
+            let pace = Duration::from_micros(500);
+            while ended.recv_timeout(pace) == Err(RecvTimeoutError::Timeout) {
                 publisher.send("number", &json!({"n": counter.fetch_add(1, Ordering::Relaxed)}));
-                // Two thousand a second, for each of ten.
-                std::thread::sleep(Duration::from_micros(500));
             }
         });
         Self { port, sent, _alive: alive }
