@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use super::DEADLINE;
 use super::lines::Lines;
@@ -57,6 +58,15 @@ impl Host {
         Self::start(project, &[])
     }
 
+    /// Kills it, and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it ends otherwise.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        assert_eq!(self.wait_exit(Duration::from_secs(10)), None, "a death by signal");
+    }
+
     /// Its project.
     pub fn project(&self) -> &Project {
         &self.project
@@ -102,6 +112,16 @@ impl Host {
     /// Waits until a service is in `RUNNING`.
     pub fn wait_until_running(&self, service: &str) {
         self.wait_for_log(&[service, "state RUNNING"]);
+    }
+
+    /// What `status --json` says of a service.
+    ///
+    /// # Panics
+    /// When it says nothing of it.
+    pub fn status_of(&self, service: &str) -> Value {
+        let (code, status) = self.project.json(&["status", service]);
+        assert_eq!(code, 0, "{status:#}");
+        status["services"][0].clone()
     }
 
     /// Sends a signal.

@@ -44,6 +44,11 @@ pub fn setting(name: &str, otherwise: u64) -> u64 {
     given.map_or(otherwise, |text| text.parse().unwrap_or_else(|error| panic!("{name}: {error}")))
 }
 
+/// Whether what is compared with the output is to be written anew from it: `BLESS=1`.
+pub fn blesses() -> bool {
+    std::env::var_os("BLESS").is_some()
+}
+
 /// Says what a run has seen, to whoever runs it with `--nocapture`.
 pub fn say(line: &str) {
     eprintln!("{line}");

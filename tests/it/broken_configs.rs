@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::harness::project::Project;
-use crate::harness::repository;
+use crate::harness::{blesses, repository};
 
 fn cases() -> Vec<PathBuf> {
     let folder = repository().join("tests/broken_configs");
@@ -64,7 +64,7 @@ fn each_of_them_is_told_as_it_was_found_good() {
     for case in &cases {
         let told = told(case, &project);
         let file = case.join("expected");
-        if std::env::var_os("BLESS").is_some() {
+        if blesses() {
             fs::write(&file, &told).expect("the corpus can be written");
         }
         let expected = fs::read_to_string(&file).unwrap_or_default();

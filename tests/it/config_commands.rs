@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::harness::project::Project;
-use crate::harness::repository;
+use crate::harness::{blesses, repository};
 
 const STUDIO: &str = "\
 work_interval = 2.0
@@ -295,7 +295,7 @@ fn the_reference_in_the_docs_is_that_of_the_plugins() {
     let docs = fs::read_to_string(&file).expect("the docs are there");
     let (before, rest) = docs.split_once(BEGIN).expect("the mark is there");
     let (found, after) = rest.split_once(END).expect("the mark is there");
-    if std::env::var_os("BLESS").is_some() {
+    if blesses() {
         let new = format!("{before}{BEGIN}\n{generated}\n{END}{after}");
         fs::write(&file, new).expect("the docs can be written");
     } else {
@@ -329,7 +329,7 @@ fn the_examples_of_the_docs_are_true() {
         }
     }
     assert!(commands >= 20, "only {commands} commands");
-    if std::env::var_os("BLESS").is_some() {
+    if blesses() {
         fs::write(&file, new).expect("the docs can be written");
     } else {
         assert_eq!(new, docs, "BLESS=1 writes it anew");

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::harness::host::Host;
 use crate::harness::project::Project;
 use crate::harness::{DEADLINE, free_port};
-use crate::sockets::{heartbeat, publisher};
+use crate::sockets::{faulty, heartbeat, publisher};
 
 /// What the host promises for the first line of an answer. What the command's own process takes to
 /// start is its own matter.
@@ -23,13 +23,9 @@ fn beating() -> Project {
 }
 
 /// A host with a heartbeat, and a service whose thread never comes back from `run`.
-pub(crate) fn hanging(stop_timeout: f64) -> Host {
-    let toml = format!("fault = \"hang\"\nplace = \"run\"\n{}", publisher(free_port()));
-    let directives = "[exphost]\nplugin = \"fixture-faults\"\n";
-    let host = beating()
-        .plugin("fixture-faults")
-        .config("stuck", format!("{toml}{directives}stop_timeout = {stop_timeout:?}\n"))
-        .start();
+pub(crate) fn hanging(directives: &str) -> Host {
+    let stuck = faulty("hang", "run", &publisher(free_port()), directives);
+    let host = beating().plugin("fixture-faults").config("stuck", stuck).start();
     host.wait_until_running("heartbeat");
     host.wait_for_log(&["stuck", "strikes"]);
     host
@@ -108,15 +104,13 @@ fn a_second_host_is_refused_and_told_which_process_is_the_first() {
 fn what_a_killed_host_left_is_taken_over() {
     let mut killed = beating().start();
     killed.wait_until_running("heartbeat");
-    killed.signal(Signal::KILL);
-    assert_eq!(killed.wait_exit(DEADLINE), None);
+    killed.kill();
     assert!(killed.project().socket().exists(), "it had no chance to clear up");
     let (code, ..) = said(killed.project(), &["status"]);
     assert_eq!(code, Some(1));
     let mut next = killed.restart();
     next.wait_until_running("heartbeat");
-    let (code, status) = next.project().json(&["status"]);
-    assert_eq!((code, &status["services"][0]["state"]), (0, &json!("running")));
+    assert_eq!(next.status_of("heartbeat")["state"], "running");
     assert_eq!(next.stop().0, Some(0));
 }
 
@@ -178,10 +172,7 @@ fn a_service_is_stopped_and_started_while_the_host_runs() {
     let mut host = project.start();
     host.wait_until_running("heartbeat");
     host.wait_until_running("other");
-    let state = |host: &Host| {
-        let (_, status) = host.project().json(&["status", "other"]);
-        status["services"][0]["state"].as_str().expect("a state").to_owned()
-    };
+    let state = |host: &Host| host.status_of("other")["state"].clone();
     let (code, stdout, stderr) = said(host.project(), &["stop", "other"]);
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.ends_with("other: stopped\n"), "{stdout}");
@@ -236,7 +227,7 @@ fn whoever_waits_for_the_turn_of_a_reload_is_told_when_the_service_is_stopped_in
 
 #[test]
 fn every_command_is_answered_while_a_service_hangs() {
-    let mut host = hanging(0.5);
+    let mut host = hanging("stop_timeout = 0.5\n");
     let mut wire = Wire::connect(host.project());
     let (status, took) = wire.first(&json!({"command": "status"}));
     assert!(took < PROMISED, "{took:?}");

@@ -13,7 +13,7 @@ use crate::harness::host::Host;
 use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
 use crate::harness::{DEADLINE, free_port, say, setting};
-use crate::sockets::{publisher, subscriber};
+use crate::sockets::{faulty, publisher, subscriber};
 
 const PHASES: [&str; 6] = ["new", "start", "run", "handler", "task", "stop"];
 const FAULTS: [&str; 8] = ["panic", "error", "hang", "spin", "leak", "segfault", "abort", "exit"];
@@ -82,15 +82,13 @@ impl Stage {
         let project = Project::new().plugin("fixture-faults");
         let when = project.path().join("when").display().to_string();
         let limit = if case.fault == "leak" { "memory_limit = \"64MiB\"\n" } else { "" };
-        let bad = format!(
-            "fault = \"{}\"\nplace = \"{}\"\nwhen = \"{when}\"\n{}[exphost]\n\
-             plugin = \"fixture-faults\"\nisolation = \"{}\"\nstart_timeout = 1\nstop_timeout = 0.3\n\
-             restart_delay = 0.001\nbeat_timeout = 1\non_hang = \"restart\"\n{limit}",
-            case.fault,
-            case.phase,
-            subscriber(commands.port(), &["fault", "die"]),
+        let more = format!("when = \"{when}\"\n{}", subscriber(commands.port(), &["fault", "die"]));
+        let directives = format!(
+            "isolation = \"{}\"\nstart_timeout = 1\nstop_timeout = 0.3\nrestart_delay = 0.001\n\
+             beat_timeout = 1\non_hang = \"restart\"\n{limit}",
             case.isolation,
         );
+        let bad = faulty(case.fault, case.phase, &more, &directives);
         let flow = format!("rate = {RATE}\npadding = 10\n{}", publisher(numbers))
             + &subscriber(flood.port(), &["go", "halt"]);
         let count = "progress_every = 1\n".to_owned()

@@ -96,7 +96,7 @@ fn whatever_is_done_to_the_file_what_runs_is_what_it_says() {
     let Installation { mut host, traffic, .. } = installation;
     let sent = traffic.end();
     println!("{sent} messages, {reloads} reloads");
-    let status = status_of(&host, SERVICE);
+    let status = host.status_of(SERVICE);
     assert_eq!(status["generation"], reloads + 1, "{status:#}");
     assert_eq!((&status["pending"], &status["dropped"]), (&Value::Null, &json!(0)), "{status:#}");
     assert_eq!(host.stop().0, Some(0));
@@ -138,12 +138,12 @@ impl Installation {
 
     /// Does one thing to the file, and waits until it has the effect that it should have.
     fn perform(&mut self, operation: Operation) {
-        let generation = status_of(&self.host, SERVICE)["generation"].clone();
+        let generation = self.host.status_of(SERVICE)["generation"].clone();
         if operation == Operation::Touch {
             self.touch();
             self.is_what_runs();
             assert_eq!(
-                status_of(&self.host, SERVICE)["generation"],
+                self.host.status_of(SERVICE)["generation"],
                 generation,
                 "touched, not changed"
             );
@@ -223,7 +223,7 @@ impl Installation {
     fn write_slowly(&self, bytes: &[u8]) {
         let mut file = File::create(&self.file).expect("it can be written");
         for piece in bytes.chunks(bytes.len().div_ceil(12)) {
-            let status = status_of(&self.host, SERVICE);
+            let status = self.host.status_of(SERVICE);
             assert_eq!(
                 (&status["sha256"], &status["state"]),
                 (&json!(self.sha256), &json!("running"))
@@ -268,7 +268,7 @@ impl Installation {
     fn wait_for(&self, service: &str, wanted: impl Fn(&Value) -> bool) {
         let end = Instant::now() + DEADLINE;
         loop {
-            let status = status_of(&self.host, service);
+            let status = self.host.status_of(service);
             if wanted(&status) {
                 return;
             }
@@ -358,14 +358,6 @@ impl Traffic {
         }
         sent
     }
-}
-
-fn status_of(host: &Host, service: &str) -> Value {
-    let (code, status) = host.project().json(&["status"]);
-    assert_eq!(code, 0, "{status}");
-    let services = status["services"].as_array().expect("a list");
-    let status = services.iter().find(|it| it["name"] == service);
-    status.expect("it is one of the project's").clone()
 }
 
 /// Build number `count`: like no other by its bytes, like every second by its name.

@@ -9,7 +9,7 @@ use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
 use crate::harness::{DEADLINE, free_port, host::Host};
 use crate::isolation::Flow;
-use crate::sockets::{heartbeat, publisher, subscriber};
+use crate::sockets::{faulty, heartbeat, publisher, subscriber};
 
 /// A host with a service `stuck` that hangs as told, and a `good` one beside it.
 struct Stuck {
@@ -21,19 +21,11 @@ struct Stuck {
 fn stuck(fault: &str, place: &str, stop_timeout: f64) -> Stuck {
     let commands = Publisher::bind();
     let good_events = free_port();
-    let toml = format!(
-        "fault = \"{fault}\"\nplace = \"{place}\"\n{}{}",
-        publisher(free_port()),
-        subscriber(commands.port(), &["fault"]),
-    );
+    let sockets = publisher(free_port()) + &subscriber(commands.port(), &["fault"]);
+    let toml = faulty(fault, place, &sockets, &format!("stop_timeout = {stop_timeout:?}\n"));
     let host = Project::new()
         .plugin("fixture-faults")
-        .config(
-            "stuck",
-            format!(
-                "{toml}[exphost]\nplugin = \"fixture-faults\"\nstop_timeout = {stop_timeout:?}\n"
-            ),
-        )
+        .config("stuck", toml)
         .service("good", "heartbeat", heartbeat(good_events, None))
         .start();
     Stuck { host, commands, good_events }
@@ -116,12 +108,10 @@ fn impatient(fault: &str, place: &str, directives: &str) -> (Stuck, std::path::P
     let pipe = project.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("there is mkfifo");
     assert!(made.success());
-    let toml = format!(
-        "fault = \"{fault}\"\nplace = \"{place}\"\nuntil = {pipe:?}\n{}{}[exphost]\n\
-         plugin = \"fixture-faults\"\n{directives}",
-        publisher(free_port()),
-        subscriber(commands.port(), &["fault"]),
-    );
+    let more = format!("until = {pipe:?}\n")
+        + &publisher(free_port())
+        + &subscriber(commands.port(), &["fault"]);
+    let toml = faulty(fault, place, &more, directives);
     let host = project
         .config("exphost", "[defaults]\nbeat_timeout = 1\n")
         .plugin("fixture-faults")
@@ -136,32 +126,25 @@ fn blocked(place: &str, directives: &str) -> (Stuck, std::path::PathBuf) {
     impatient("block", place, directives)
 }
 
-/// What `status` says of the service.
-fn status_of(host: &Host, service: &str) -> Value {
-    let (code, status) = host.project().json(&["status", service]);
-    assert_eq!(code, 0);
-    status["services"][0].clone()
-}
-
 #[test]
 fn a_service_that_blocks_its_thread_is_named_with_handler_and_topic_until_it_responds_again() {
     let (mut stuck, pipe) = blocked("handler", "");
     stuck.wait_until_it_hangs("handler");
     let said = stuck.host.wait_for_log(&["ERROR", "stuck", "service does not respond"]);
     assert!(said.contains("on_message") && said.contains("topic=fault"), "{said}");
-    let status = status_of(&stuck.host, "stuck");
+    let status = stuck.host.status_of("stuck");
     let hang = &status["unresponsive"];
     assert_eq!((&hang["phase"], &hang["cause"]), (&json!("run"), &json!("blocked")), "{hang}");
     assert_eq!((&hang["handler"], &hang["topic"]), (&json!("on_message"), &json!("fault")));
     assert_eq!((&status["state"], &status["health"]), (&json!("running"), &json!("error")));
-    let good = status_of(&stuck.host, "good");
+    let good = stuck.host.status_of("good");
     assert_eq!((&good["state"], &good["unresponsive"]), (&json!("running"), &Value::Null));
     // The others can be reloaded beside it.
     let (code, _) = stuck.host.project().json_lines(&["reload", "good"]);
     assert_eq!(code, 0);
     let _end = std::fs::File::options().write(true).open(&pipe).expect("it waits at the other end");
     stuck.host.wait_for_log(&["INFO", "stuck", "service responds again"]);
-    let status = status_of(&stuck.host, "stuck");
+    let status = stuck.host.status_of("stuck");
     assert_eq!((&status["unresponsive"], &status["health"]), (&Value::Null, &json!("healthy")));
     let log = stuck.host.log();
     assert_eq!(log.matches("service does not respond").count(), 1, "it is told once");
@@ -181,7 +164,7 @@ fn where_a_service_hangs_is_told_in_every_phase() {
         let (mut stuck, _) = blocked(place, "stop_timeout = 0.5\n");
         stuck.wait_until_it_hangs(place);
         stuck.host.wait_for_log(&["stuck", "service does not respond"]);
-        let hang = status_of(&stuck.host, "stuck")["unresponsive"].clone();
+        let hang = stuck.host.status_of("stuck")["unresponsive"].clone();
         assert_eq!((&hang["phase"], &hang["handler"]), (&json!(phase), &handler), "in {place}");
         stuck.host.signal(Signal::TERM);
         assert_eq!(stuck.host.wait_exit(DEADLINE), Some(1), "hanging in {place}");
@@ -199,7 +182,7 @@ fn a_service_that_hangs_is_started_anew_in_a_process_and_where_its_configuration
         let (at, _) = stuck.host.wait_for_log_from(0, &["stuck", "service does not respond"]);
         stuck.host.wait_for_log_from(at, &["ERROR", "stuck", what]);
         stuck.host.wait_for_log_from(at, &["stuck", "state RUNNING"]);
-        let status = status_of(&stuck.host, "stuck");
+        let status = stuck.host.status_of("stuck");
         assert_eq!((&status["restarts"], &status["unresponsive"]), (&json!(1), &Value::Null));
         let reason = status["restart"]["reason"].as_str().unwrap_or_default();
         assert!(reason.contains("it hung in on_message `fault`"), "{directives}: {status}");
@@ -214,7 +197,7 @@ fn a_service_in_a_process_that_hangs_is_only_reported_where_its_configuration_sa
     stuck.host.wait_for_log(&["ERROR", "stuck", "service does not respond"]);
     let _end = std::fs::File::options().write(true).open(&pipe).expect("it waits at the other end");
     stuck.host.wait_for_log(&["INFO", "stuck", "service responds again"]);
-    assert_eq!(status_of(&stuck.host, "stuck")["restarts"], 0);
+    assert_eq!(stuck.host.status_of("stuck")["restarts"], 0);
     assert_eq!(stuck.host.stop().0, Some(0));
 }
 
@@ -222,11 +205,9 @@ fn a_service_in_a_process_that_hangs_is_only_reported_where_its_configuration_sa
 fn a_service_that_spins_is_reported_and_neither_the_others_nor_the_commands_wait_for_it() {
     let (toml, begin) = Flow::configured();
     let mut commands = Publisher::bind();
-    let spinning = format!(
-        "fault = \"spin\"\n{}[exphost]\nplugin = \"fixture-faults\"\nbeat_timeout = 1\n\
-         stop_timeout = 0.5\n",
-        subscriber(commands.port(), &["fault"]),
-    );
+    let sockets = subscriber(commands.port(), &["fault"]);
+    let directives = "beat_timeout = 1\nstop_timeout = 0.5\n";
+    let spinning = faulty("spin", "handler", &sockets, directives);
     let mut host = Project::new()
         .plugin("fixture-faults")
         .config("spinning", spinning)
@@ -241,7 +222,7 @@ fn a_service_that_spins_is_reported_and_neither_the_others_nor_the_commands_wait
     flow.send(500);
     host.wait_for_log(&["ERROR", "spinning", "service does not respond"]);
     let asked = Instant::now();
-    let status = status_of(&host, "spinning");
+    let status = host.status_of("spinning");
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
     let hang = &status["unresponsive"];
     assert_eq!((&hang["cause"], &hang["topic"]), (&json!("blocked"), &json!("fault")), "{status}");
@@ -277,16 +258,16 @@ fn a_handler_that_is_slow_and_then_blocks_is_said_to_be_blocked_and_killed_in_a_
         stuck.wait_until_it_hangs("handler");
         let said = ["ERROR", "stuck", "service does not respond", "cause=slow"];
         let (at, _) = stuck.host.wait_for_log_from(0, &said);
-        assert_eq!(status_of(&stuck.host, "stuck")["unresponsive"]["cause"], "slow");
+        assert_eq!(stuck.host.status_of("stuck")["unresponsive"]["cause"], "slow");
         let _end = std::fs::File::options().write(true).open(&pipe).expect("it waits for it");
         let said = ["ERROR", "stuck", "service does not respond", "cause=blocked"];
         let (at, _) = stuck.host.wait_for_log_from(at + 1, &said);
         if isolation == "process" {
             stuck.host.wait_for_log_from(at, &["stuck", "state RUNNING"]);
-            assert_eq!(status_of(&stuck.host, "stuck")["restarts"], 1);
+            assert_eq!(stuck.host.status_of("stuck")["restarts"], 1);
             assert_eq!(stuck.host.stop().0, Some(0));
         } else {
-            assert_eq!(status_of(&stuck.host, "stuck")["unresponsive"]["cause"], "blocked");
+            assert_eq!(stuck.host.status_of("stuck")["unresponsive"]["cause"], "blocked");
             assert_eq!(stuck.host.stop().0, Some(1));
         }
     }
@@ -303,7 +284,7 @@ fn a_handler_that_awaits_is_not_taken_for_one_that_hangs() {
         for _ in 0..25 {
             good.wait_for_topic("heartbeat");
         }
-        assert_eq!(status_of(&stuck.host, "stuck")["unresponsive"], Value::Null);
+        assert_eq!(stuck.host.status_of("stuck")["unresponsive"], Value::Null);
         let log = stuck.host.log();
         assert!(!log.contains("does not respond"), "{isolation}: {log}");
         stuck.host.stop();

@@ -11,7 +11,7 @@ use crate::harness::host::Host;
 use crate::harness::peers::Publisher;
 use crate::harness::project::Project;
 use crate::harness::{free_port, python, repository};
-use crate::sockets::{heartbeat, publisher, subscriber};
+use crate::sockets::{faulty, heartbeat, publisher, subscriber};
 
 /// What our reader, which knows the rules of the Python services, makes of a folder.
 fn read(directory: &Path) -> Value {
@@ -20,13 +20,6 @@ fn read(directory: &Path) -> Value {
     let output = output.expect("python3 can be started");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("the reader prints JSON")
-}
-
-/// A service of the fixture that fails by design.
-fn faulty(project: Project, service: &str, fault: &str, place: &str, sockets: &str) -> Project {
-    let toml = format!("fault = \"{fault}\"\nplace = \"{place}\"\n{sockets}");
-    let directives = "[exphost]\nplugin = \"fixture-faults\"\nrestart = \"never\"\n";
-    project.plugin("fixture-faults").config(service, toml + directives)
 }
 
 /// Waits until a service's file has this status, among the lines of the log from `from` on: it is
@@ -42,11 +35,14 @@ fn all_kinds() -> (Host, Publisher) {
     let sockets = publisher(free_port());
     let project = Project::new().service("good", "heartbeat", heartbeat(free_port(), None));
     let project = project.service("resting", "heartbeat", heartbeat(free_port(), None));
-    let project = faulty(project, "dim", "ailing", "start", &sockets);
     let listening = publisher(free_port()) + &subscriber(commands.port(), &["fault"]);
-    let project = faulty(project, "failing", "error", "handler", &listening);
-    let project = faulty(project, "dead", "fatal", "run", &publisher(free_port()));
-    let host = project.start_with(&["--log-level", "debug"]);
+    let once = "restart = \"never\"\n";
+    let host = project
+        .plugin("fixture-faults")
+        .config("dim", faulty("ailing", "start", &sockets, once))
+        .config("failing", faulty("error", "handler", &listening, once))
+        .config("dead", faulty("fatal", "run", &publisher(free_port()), once))
+        .start_with(&["--log-level", "debug"]);
     host.wait_until_running("failing");
     commands.wait_for_subscriptions(&["fault"]);
     commands.send("fault", &json!({}));
@@ -105,11 +101,9 @@ fn a_service_that_was_restarted_counts_that_and_is_well_again_with_a_new_build()
     }
     let mut commands = Publisher::bind();
     let sockets = publisher(free_port()) + &subscriber(commands.port(), &["fault"]);
-    let toml = format!("fault = \"panic\"\nplace = \"handler\"\n{sockets}");
-    let directives = "[exphost]\nplugin = \"fixture-faults\"\n";
     let host = Project::new()
         .plugin("fixture-faults")
-        .config("shaky", toml + directives)
+        .config("shaky", faulty("panic", "handler", &sockets, ""))
         .start_with(&["--log-level", "debug"]);
     wait_for_file(&host, 0, "shaky", "healthy");
     commands.wait_for_subscriptions(&["fault"]);

@@ -107,9 +107,7 @@ fn a_server_that_is_not_there_harms_nobody() {
     );
     let mut host = watching(Project::new(), &toml).start();
     host.wait_for_log(&["notice could not be delivered", "attempt=2"]);
-    let (_, status) = host.project().json(&["status"]);
-    let services = status["services"].as_array().expect("services");
-    let health = services.iter().find(|it| it["name"] == "health").expect("the plugin");
+    let health = host.status_of("health");
     assert_eq!((&health["state"], &health["health"]), (&json!("running"), &json!("warning")));
     assert_eq!(host.stop().0, Some(0));
 }

@@ -206,7 +206,7 @@ fn a_log_that_is_followed_is_followed_over_a_rotation() {
 
 #[test]
 fn looking_in_takes_no_longer_while_a_service_hangs() {
-    let mut host = hanging(0.5);
+    let mut host = hanging("stop_timeout = 0.5\n");
     let requests = [
         json!({"command": "stats"}),
         json!({"command": "logs"}),

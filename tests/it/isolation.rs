@@ -12,31 +12,20 @@ use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
 use crate::harness::{DEADLINE, changeling::Build, free_port, resident_kib};
 use crate::reload::Changeling;
-use crate::sockets::{publisher, subscriber};
+use crate::sockets::{faulty, publisher, subscriber};
 use crate::workers::{Directed, Ports};
 
 /// In a process, and not started again: that is another test's matter.
 const APART: &str = "isolation = \"process\"\nrestart = \"never\"\n";
 
 /// A service that fails as told, in a process of its own.
-fn faulty(fault: &str, place: &str, commands: u16, directives: &str) -> String {
-    let sockets = subscriber(commands, &["fault"]);
-    format!(
-        "fault = \"{fault}\"\nplace = \"{place}\"\n{sockets}\
-         [exphost]\nplugin = \"fixture-faults\"\n{APART}{directives}"
-    )
-}
-
-/// What `status --json` says of a service.
-fn status_of(host: &Host, service: &str) -> Value {
-    let (code, status) = host.project().json(&["status", service]);
-    assert_eq!(code, 0, "{status}");
-    status["services"][0].clone()
+fn apart(fault: &str, place: &str, commands: u16, directives: &str) -> String {
+    faulty(fault, place, &subscriber(commands, &["fault"]), &format!("{APART}{directives}"))
 }
 
 /// The process of a service that has one of its own.
 fn process_of(host: &Host, service: &str) -> Pid {
-    let pid = status_of(host, service)["pid"].as_i64().expect("it has a process");
+    let pid = host.status_of(service)["pid"].as_i64().expect("it has a process");
     Pid::from_raw(i32::try_from(pid).expect("a process number")).expect("not zero")
 }
 
@@ -97,7 +86,7 @@ fn costs_that_service_alone(fault: &str, said: &str, places: &[&str], directives
     for place in places {
         // Only the handler's own publisher knows when the handler's service listens.
         let commands = if *place == "handler" { trigger.port() } else { free_port() };
-        let toml = faulty(fault, place, commands, directives);
+        let toml = apart(fault, place, commands, directives);
         project = project.config(&format!("bad-{place}"), toml);
     }
     let mut host = project.start();
@@ -123,7 +112,7 @@ fn costs_that_service_alone(fault: &str, said: &str, places: &[&str], directives
     }
     flow.missed_nothing();
     for place in places.iter().filter(|place| **place != "stop") {
-        let status = status_of(&host, &format!("bad-{place}"));
+        let status = host.status_of(&format!("bad-{place}"));
         assert_eq!((&status["state"], &status["health"]), (&json!("failed"), &json!("fatal")));
         assert_eq!((&status["isolation"], &status["pid"]), (&json!("process"), &Value::Null));
         let last = status["last_error"]["message"].as_str().expect("an error");
@@ -161,7 +150,7 @@ fn memory_without_end_costs_that_service_alone() {
 fn a_service_that_hangs_or_spins_is_killed_when_it_should_have_stopped() {
     for (fault, place) in [("hang", "run"), ("spin", "task"), ("hang", "stop")] {
         let (toml, begin) = Flow::configured();
-        let bad = faulty(fault, place, free_port(), "stop_timeout = 0.3\n");
+        let bad = apart(fault, place, free_port(), "stop_timeout = 0.3\n");
         let project = Project::new().plugin("fixture-faults").config("bad", bad);
         let mut host = project.service("counter", "fixture-counter", toml).start();
         host.wait_until_running("counter");
@@ -177,7 +166,7 @@ fn a_service_that_hangs_or_spins_is_killed_when_it_should_have_stopped() {
         assert_eq!(code, 0, "{reports:#?}");
         host.wait_for_log(&["ERROR", "bad", "killed: it did not stop within 0.3 s"]);
         wait_until_gone(pid);
-        assert_eq!(status_of(&host, "bad")["state"], "stopped", "{fault} in {place}");
+        assert_eq!(host.status_of("bad")["state"], "stopped", "{fault} in {place}");
         flow.send(100);
         flow.missed_nothing();
         let (code, _) = host.stop();
@@ -248,17 +237,16 @@ fn a_service_moves_to_a_process_of_its_own_and_back_with_its_state() {
 fn no_process_outlives_its_host_not_even_one_that_spins() {
     let project = Project::new().plugin("fixture-faults");
     let mut host = project
-        .config("idle", faulty("none", "run", free_port(), ""))
-        .config("spins", faulty("spin", "run", free_port(), ""))
-        .config("hangs", faulty("hang", "new", free_port(), ""))
+        .config("idle", apart("none", "run", free_port(), ""))
+        .config("spins", apart("spin", "run", free_port(), ""))
+        .config("hangs", apart("hang", "new", free_port(), ""))
         .start();
     host.wait_until_running("idle");
     for service in ["spins", "hangs"] {
         host.wait_for_log(&[service, "strikes"]);
     }
     let pids = ["idle", "spins", "hangs"].map(|service| process_of(&host, service));
-    host.signal(Signal::KILL);
-    assert_eq!(host.wait_exit(DEADLINE), None, "a death by signal");
+    host.kill();
     pids.into_iter().for_each(wait_until_gone);
 }
 
@@ -344,7 +332,7 @@ fn a_worker_in_a_process_answers_each_task_once_and_one_that_is_killed_loses_wha
     let summary = directed.last_is_back(3000);
     let missing = summary["missing"].as_u64().expect("a number");
     assert!(missing <= 5 && summary["duplicates"] == 0, "{summary}");
-    assert_eq!(status_of(&directed.host, "busy")["restarts"], 1);
+    assert_eq!(directed.host.status_of("busy")["restarts"], 1);
     assert_eq!(directed.host.stop().0, Some(0));
 }
 

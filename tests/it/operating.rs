@@ -1,41 +1,31 @@
 //! The screens of `docs/operating.md` are what a host prints: each command shown there is given to a
 //! host with a service of every kind, and its answer compared, numbers and widths apart.
 //!
-//! `OPERATING_REWRITE=1` writes what the host prints into the page instead.
+//! `BLESS=1` writes what the host prints into the page instead.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::harness::free_port;
 use crate::harness::host::Host;
 use crate::harness::peers::Publisher;
 use crate::harness::project::Project;
-use crate::sockets::{heartbeat, publisher, subscriber};
+use crate::harness::{blesses, free_port, repository};
+use crate::sockets::{faulty, heartbeat, publisher, subscriber};
 
 /// What begins a screen, and the line below it.
 const FENCE: &str = "```console\n$ exphost ";
-
-fn page() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operating.md")
-}
 
 /// A host with a service that is well, one that hangs, one that fails again and again, one that waits
 /// for that, and one whose new configuration is no good.
 fn installation() -> (Host, Publisher) {
     let mut commands = Publisher::bind();
-    let fixture = "[exphost]\nplugin = \"fixture-faults\"\n";
-    let camera = format!(
-        "fault = \"hang\"\nplace = \"handler\"\n{}{}{fixture}beat_timeout = 1\n",
-        publisher(free_port()),
-        subscriber(commands.port(), &["fault"]),
-    );
-    let projector = format!(
-        "fault = \"error\"\nplace = \"start\"\n{}{fixture}restart_delay = 600\nrestart_delay_max = 600\n",
-        publisher(free_port()),
-    );
-    let display = format!("{}{fixture}depends_on = [\"projector\"]\n", publisher(free_port()));
+    let sockets = publisher(free_port()) + &subscriber(commands.port(), &["fault"]);
+    let camera = faulty("hang", "handler", &sockets, "beat_timeout = 1\n");
+    let rarely = "restart_delay = 600\nrestart_delay_max = 600\n";
+    let projector = faulty("error", "start", &publisher(free_port()), rarely);
+    let waits = "depends_on = [\"projector\"]\n";
+    let display = faulty("none", "handler", &publisher(free_port()), waits);
     // It says so little that what is heard on the bus is the heartbeat's.
     let lights = heartbeat(free_port(), None).replace("= 0.1", "= 3600.0");
     let host = Project::new()
@@ -99,7 +89,8 @@ fn comparable(text: &str) -> String {
 #[test]
 fn the_screens_of_the_page_are_what_the_host_prints() {
     let (mut host, _commands) = installation();
-    let page = fs::read_to_string(page()).expect("the page is there");
+    let file = repository().join("docs/operating.md");
+    let page = fs::read_to_string(&file).expect("the page is there");
     let mut rewritten = String::new();
     let mut parts = page.split(FENCE);
     rewritten += parts.next().expect("a beginning");
@@ -108,7 +99,7 @@ fn the_screens_of_the_page_are_what_the_host_prints() {
         let (screen, rest) = part.split_once("```").expect("a screen ends");
         let (command, shown) = screen.split_once('\n').expect("a command is a line");
         let printed = answer(&host, command);
-        if std::env::var_os("OPERATING_REWRITE").is_none() {
+        if !blesses() {
             let (shown, printed_now) = (comparable(shown), comparable(&printed));
             assert_eq!(shown, printed_now, "`exphost {command}` printed:\n{printed}");
         }
@@ -116,8 +107,8 @@ fn the_screens_of_the_page_are_what_the_host_prints() {
         screens += 1;
     }
     assert!(screens >= 6, "status, and why for each of five services");
-    if std::env::var_os("OPERATING_REWRITE").is_some() {
-        fs::write(self::page(), rewritten).expect("the page can be written");
+    if blesses() {
+        fs::write(&file, rewritten).expect("the page can be written");
     }
     // One service hangs.
     assert_eq!(host.stop().0, Some(1));

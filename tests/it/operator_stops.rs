@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::harness::host::Host;
 use crate::harness::peers::Publisher;
 use crate::harness::project::Project;
-use crate::harness::{DEADLINE, free_port, setting};
+use crate::harness::{free_port, setting};
 use crate::sockets::{publisher, subscriber};
 
 /// What may happen.
@@ -100,10 +100,7 @@ impl Scene {
             Happening::Reload => {
                 self.host().project().json_lines(&["reload", "it"]);
             }
-            Happening::Kill => self.again(|host| {
-                host.signal(Signal::KILL);
-                assert_eq!(host.wait_exit(DEADLINE), None);
-            }),
+            Happening::Kill => self.again(Host::kill),
             Happening::Restart => self.again(|host| {
                 host.stop();
             }),
@@ -130,8 +127,7 @@ impl Scene {
         if !self.is_stopped {
             return Ok(());
         }
-        let (_, status) = self.host().project().json(&["status", "it"]);
-        let state = &status["services"][0]["state"];
+        let state = &self.host().status_of("it")["state"];
         let started = |line: &&str| line.contains(" it ") && line.contains("state INITIALI");
         let log = self.host().log();
         match log.lines().skip(self.since).find(started) {

@@ -68,9 +68,7 @@ impl Changeling {
     }
 
     pub(crate) fn status(&self) -> Value {
-        let (code, status) = self.host.project().json(&["status"]);
-        assert_eq!(code, 0);
-        status["services"][0].clone()
+        self.host.status_of("changeling")
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, TryRecvError, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,40 +15,32 @@ use crate::harness::host::Host;
 use crate::harness::peers::{Publisher, Subscriber};
 use crate::harness::project::Project;
 use crate::harness::{DEADLINE, free_port, say, wire};
-use crate::sockets::{heartbeat, publisher, subscriber};
-
-/// A service that fails, and how it is looked after.
-fn faulty(fault: &str, place: &str, sockets: &str, directives: &str) -> String {
-    let exphost = format!("[exphost]\nplugin = \"fixture-faults\"\n{directives}");
-    format!("fault = \"{fault}\"\nplace = \"{place}\"\n{sockets}{exphost}")
-}
+use crate::sockets::{faulty, heartbeat, publisher, subscriber};
 
 /// A counter that says how it is looked after.
 fn counter(sockets: &str, directives: &str) -> String {
     format!("{sockets}[exphost]\nplugin = \"fixture-counter\"\n{directives}")
 }
 
-fn status_of(host: &Host, service: &str) -> Value {
-    let (code, status) = host.project().json(&["status", service]);
-    assert_eq!(code, 0, "{status:#}");
-    status["services"][0].clone()
+/// Asks until the answer is as wanted.
+fn wait_for(ask: impl Fn() -> Value, wanted: impl Fn(&Value) -> bool) -> Value {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let answer = ask();
+        if wanted(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < until, "it never came to that: {answer:#}");
+    }
 }
 
 /// Asks for the status of a service until it is as wanted.
 fn wait_for_status(host: &Host, service: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let until = Instant::now() + DEADLINE;
-    loop {
-        let status = status_of(host, service);
-        if wanted(&status) {
-            return status;
-        }
-        assert!(Instant::now() < until, "it never came to that: {status:#}");
-    }
+    wait_for(|| host.status_of(service), wanted)
 }
 
 fn killed(mut host: Host) -> Host {
-    host.signal(Signal::KILL);
-    assert_eq!(host.wait_exit(DEADLINE), None);
+    host.kill();
     host
 }
 
@@ -64,10 +56,7 @@ fn a_service_that_panics_is_back_within_a_tenth_of_a_second() {
     host.wait_until_running("shaky");
     commands.wait_for_subscriptions(&["fault", "ping"]);
     let mut answers = Subscriber::connect(events, &["status"]);
-    // The subscription is known to have arrived when an answer comes.
-    while answers.next_within(Duration::from_millis(50)).is_none() {
-        commands.send("ping", &json!({"id": "before"}));
-    }
+    commands.ask_until_answered(&mut answers, "ping", &json!({"id": "before"}), "status");
     let (mut gaps, mut line) = (Vec::new(), 0);
     for number in 0..5 {
         gaps.push(panic_and_answer(&mut commands, &mut answers, number));
@@ -77,7 +66,7 @@ fn a_service_that_panics_is_back_within_a_tenth_of_a_second() {
     gaps.sort();
     say(&format!("a service that panicked answered again after {gaps:?}"));
     assert!(gaps[2] < Duration::from_millis(100), "{gaps:?}");
-    let status = status_of(&host, "shaky");
+    let status = host.status_of("shaky");
     assert_eq!((&status["state"], &status["restarts"]), (&json!("running"), &json!(5)));
     let well = wait_for_status(&host, "shaky", |it| it["restart"]["reason"].is_null());
     assert_eq!(well["health"], "healthy", "it has run well for a while: {well:#}");
@@ -152,7 +141,7 @@ fn a_service_that_ends_by_itself_is_started_again_if_that_is_its_policy() {
     commands.send("commands", &json!({"command": "stop"}));
     let (line, _) = host.wait_for_log_from(0, &["heartbeat", "service is started again"]);
     host.wait_for_log_from(line, &["heartbeat", "state RUNNING"]);
-    assert_eq!(status_of(&host, "heartbeat")["restarts"], 1);
+    assert_eq!(host.status_of("heartbeat")["restarts"], 1);
     assert_eq!(host.stop().0, Some(0));
 }
 
@@ -179,11 +168,11 @@ fn a_service_that_hangs_is_left_behind_and_started_again_but_not_for_ever() {
         .start();
     host.wait_for_log(&["stuck", "given up"]);
     assert_eq!(host.log().matches("strikes").count(), 3);
-    let status = status_of(&host, "stuck");
+    let status = host.status_of("stuck");
     assert_eq!((&status["state"], &status["restarts"]), (&json!("failed"), &json!(2)));
     let reason = "it hangs in STARTING; its thread was left behind";
     assert_eq!(status["restart"]["reason"], reason, "{status:#}");
-    assert_eq!(status_of(&host, "heartbeat")["state"], "running");
+    assert_eq!(host.status_of("heartbeat")["state"], "running");
     host.signal(Signal::TERM);
     assert_eq!(host.wait_exit(DEADLINE), Some(1));
 }
@@ -200,7 +189,7 @@ fn a_stop_by_order_outlives_a_host_that_is_killed_until_a_start_by_order() {
     let host = killed(host).restart();
     host.wait_for_log(&["other", "stays stopped"]);
     host.wait_until_running("one");
-    assert_eq!(status_of(&host, "other")["state"], "stopped");
+    assert_eq!(host.status_of("other")["state"], "stopped");
     // A look at changed files starts it no more than the start of the host did.
     host.signal(Signal::HUP);
     fs::write(
@@ -209,7 +198,7 @@ fn a_stop_by_order_outlives_a_host_that_is_killed_until_a_start_by_order() {
     )
     .expect("written");
     host.wait_for_log(&["one", "reloaded"]);
-    assert_eq!(status_of(&host, "other")["state"], "stopped");
+    assert_eq!(host.status_of("other")["state"], "stopped");
     assert_eq!(host.project().json_lines(&["start", "other"]).0, 0);
     let mut host = killed(host).restart();
     host.wait_until_running("one");
@@ -234,10 +223,10 @@ impl Load {
         let (alive, ended) = channel::<()>();
         let counter = Arc::clone(&sent);
         std::thread::spawn(move || {
-            while ended.try_recv() == Err(TryRecvError::Empty) {
+            // Two thousand a second, for each of ten.
+            let pace = Duration::from_micros(500);
+            while ended.recv_timeout(pace) == Err(RecvTimeoutError::Timeout) {
                 publisher.send("number", &json!({"n": counter.fetch_add(1, Ordering::Relaxed)}));
-                // Two thousand a second, for each of ten.
-                std::thread::sleep(Duration::from_micros(500));
             }
         });
         Self { port, sent, _alive: alive }
@@ -260,14 +249,7 @@ fn saved(host: &Host, service: &str) -> Value {
 
 /// Reads a counter's file until it says what is wanted.
 fn wait_for_saved(host: &Host, service: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let until = Instant::now() + DEADLINE;
-    loop {
-        let saved = saved(host, service);
-        if wanted(&saved) {
-            return saved;
-        }
-        assert!(Instant::now() < until, "it never came to that: {saved}");
-    }
+    wait_for(|| saved(host, service), wanted)
 }
 
 #[test]
@@ -365,7 +347,7 @@ fn a_state_that_the_service_cannot_use_is_set_aside_and_it_starts_fresh() {
     host.wait_for_log(&["counter", "could not go on from its saved state"]);
     host.wait_until_running("counter");
     host.wait_for_log(&["set aside", "counter.state.aside-1"]);
-    assert_eq!(status_of(&host, "counter")["restarts"], 1, "it was not tried twice with it");
+    assert_eq!(host.status_of("counter")["restarts"], 1, "it was not tried twice with it");
     assert_eq!(host.stop().0, Some(0));
 }
 
@@ -382,12 +364,11 @@ fn a_stop_of_the_host_saves_the_last_state_and_a_stop_by_order_ends_it() {
         saved(&host, "counter"),
         json!({"count": 8, "in_order": true, "first": 0, "last": 7})
     );
-    let host = restarted(host, &mut numbers, 8);
+    let mut host = restarted(host, &mut numbers, 8);
     for command in ["stop", "start"] {
         assert_eq!(host.project().json_lines(&[command, "counter"]).0, 0, "{command}");
     }
-    assert_eq!(status_of(&host, "counter")["state_saved_at"], Value::Null);
-    let mut host = host;
+    assert_eq!(host.status_of("counter")["state_saved_at"], Value::Null);
     assert_eq!(host.stop().0, Some(0));
     assert_eq!(saved(&host, "counter")["count"], 0, "it began anew");
 }
@@ -395,7 +376,7 @@ fn a_stop_of_the_host_saves_the_last_state_and_a_stop_by_order_ends_it() {
 #[test]
 fn a_service_goes_on_from_its_last_snapshot_when_it_has_failed() {
     let (host, mut numbers) = remembered();
-    let host = restarted(host, &mut numbers, 7);
+    let mut host = restarted(host, &mut numbers, 7);
     wait_for_saved(&host, "counter", |it| it["count"] == 8);
     numbers.send("panic", &json!({}));
     let (line, _) = host.wait_for_log_from(0, &["counter", "service is started again"]);
@@ -403,7 +384,6 @@ fn a_service_goes_on_from_its_last_snapshot_when_it_has_failed() {
     numbers.send("number", &json!({"n": 8}));
     let after = wait_for_saved(&host, "counter", |it| it["count"] == 9);
     assert_eq!(after["first"], 0);
-    let mut host = host;
     assert_eq!(host.stop().0, Some(0));
 }
 
@@ -422,7 +402,7 @@ fn a_service_whose_own_process_is_killed_is_back_with_its_last_snapshot() {
         numbers.send("number", &json!({"n": n}));
     }
     wait_for_saved(&host, "counter", |it| it["count"] == 7);
-    let pid = status_of(&host, "counter")["pid"].as_i64().expect("it has a process");
+    let pid = host.status_of("counter")["pid"].as_i64().expect("it has a process");
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
     let began = Instant::now();
     kill_process(pid, Signal::KILL).expect("it is there");
@@ -451,7 +431,7 @@ fn a_host_without_a_place_for_states_says_so_and_restarts_services_with_theirs()
     numbers.wait_for_subscriptions(&["number", "panic"]);
     numbers.send("number", &json!({"n": 0}));
     wait_for_status(&host, "counter", |it| it["statistics"]["handled"] == 1);
-    let earlier = status_of(&host, "counter")["state_saved_at"].clone();
+    let earlier = host.status_of("counter")["state_saved_at"].clone();
     wait_for_status(&host, "counter", |it| it["state_saved_at"] != earlier);
     numbers.send("panic", &json!({}));
     host.wait_for_log(&["counter", "service is started again"]);
@@ -474,7 +454,7 @@ fn services_that_would_wait_for_each_other_are_refused_also_while_they_run() {
     fs::write(host.project().config_path("base"), on("\"top\"")).expect("written");
     host.signal(Signal::HUP);
     host.wait_for_log(&["base", "not reloaded", "depend on each other in a circle"]);
-    assert_eq!(status_of(&host, "base")["state"], "running");
+    assert_eq!(host.status_of("base")["state"], "running");
     assert_eq!(host.stop().0, Some(0));
 }
 
@@ -491,7 +471,7 @@ fn a_dependant_waits_for_one_that_is_being_restarted_and_starts_when_it_is_back(
         .config("top", top)
         .start();
     host.wait_for_log(&["base", "service is started again", "restarts=1"]);
-    let waiting = status_of(&host, "top");
+    let waiting = host.status_of("top");
     assert_eq!(waiting["restart"]["waits_for"], json!(["base"]), "{waiting:#}");
     assert!(!host.log().contains("not started"), "it was not given up");
     fs::write(host.project().config_path("base"), faulty("none", "start", &sockets, patient))
@@ -537,13 +517,13 @@ fn a_dependant_starts_when_the_other_says_that_it_is_ready_and_not_before() {
         .start();
     host.wait_until_running("base");
     numbers.wait_for_subscriptions(&["ready"]);
-    let base = status_of(&host, "base");
+    let base = host.status_of("base");
     assert_eq!((&base["state"], &base["ready"]), (&json!("running"), &json!(false)));
-    assert_eq!(status_of(&host, "top")["restart"]["waits_for"], json!(["base"]));
+    assert_eq!(host.status_of("top")["restart"]["waits_for"], json!(["base"]));
     host.wait_for_log(&["WARN", "base", "has not said that it is ready"]);
     numbers.send("ready", &json!({}));
     host.wait_until_running("top");
-    assert_eq!(status_of(&host, "base")["ready"], true);
+    assert_eq!(host.status_of("base")["ready"], true);
     assert_eq!(host.stop().0, Some(0));
 }
 
@@ -571,8 +551,8 @@ fn what_becomes_of_dependants_is_theirs_to_say() {
     let (line, _) = host.wait_for_log_from(0, &["restarts", "what it depends on has failed"]);
     host.wait_for_log_from(line, &["restarts", "state RUNNING"]);
     wait_for_status(&host, "stops", |it| it["state"] == "stopped");
-    assert_eq!(status_of(&host, "base")["state"], "running");
-    let keeps = status_of(&host, "keeps");
+    assert_eq!(host.status_of("base")["state"], "running");
+    let keeps = host.status_of("keeps");
     assert_eq!((&keeps["state"], &keeps["restarts"]), (&json!("running"), &json!(0)));
     assert_eq!(host.project().json_lines(&["start", "stops"]).0, 0);
     assert_eq!(host.stop().0, Some(0));

@@ -1,4 +1,4 @@
-//! `zmq` tables for test services.
+//! Configurations of test services, and their `zmq` tables.
 //!
 //! The peers' `zeromq` 0.7 takes the PING of a heartbeat for an error and disconnects, so heartbeats
 //! are off here: the first would come after five seconds.
@@ -23,4 +23,11 @@ pub(crate) fn heartbeat(events: u16, commands: Option<u16>) -> String {
     // The defaults would make it listen on a port of a real installation.
     let commands = commands.unwrap_or_else(|| subscriber(events, &["commands"]));
     format!("work_interval = 0.1\n{}{commands}", publisher(events))
+}
+
+/// A `fixture-faults` that fails as told; `more` is the rest of its own keys, its sockets the last,
+/// `directives` that of its table `[exphost]`.
+pub(crate) fn faulty(fault: &str, place: &str, more: &str, directives: &str) -> String {
+    let exphost = format!("[exphost]\nplugin = \"fixture-faults\"\n{directives}");
+    format!("fault = \"{fault}\"\nplace = \"{place}\"\n{more}{exphost}")
 }

@@ -12,7 +12,7 @@ use crate::harness::host::Host;
 use crate::harness::peers::Publisher;
 use crate::harness::project::Project;
 use crate::harness::{DEADLINE, free_port};
-use crate::sockets::{heartbeat, publisher, subscriber};
+use crate::sockets::{faulty, heartbeat, publisher, subscriber};
 
 /// The receiving end.
 struct Manager {
@@ -87,11 +87,7 @@ fn ready_comes_after_running_and_stopping_at_the_end() {
 #[test]
 fn ready_waits_for_the_last_that_can_start_and_not_for_those_that_cannot() {
     let manager = Manager::at_a_path();
-    let broken = format!(
-        "fault = \"fatal\"\nplace = \"start\"\n{}[exphost]\nplugin = \"fixture-faults\"\n\
-         restart = \"never\"\n",
-        publisher(free_port())
-    );
+    let broken = faulty("fatal", "start", &publisher(free_port()), "restart = \"never\"\n");
     let after = |name: &str| {
         let depends_on = format!("[exphost]\nplugin = \"heartbeat\"\ndepends_on = [\"{name}\"]\n");
         heartbeat(free_port(), None) + &depends_on
@@ -126,13 +122,10 @@ fn a_sighup_is_answered_with_reloading_and_ready() {
 fn the_watchdog_is_fed_until_a_critical_service_is_gone() {
     let manager = Manager::at_a_path();
     let mut commands = Publisher::bind();
-    let faulty = format!(
-        "fault = \"fatal\"\nplace = \"handler\"\n{}{}[exphost]\nplugin = \"fixture-faults\"\n\
-         restart = \"never\"\n",
-        publisher(free_port()),
-        subscriber(commands.port(), &["fault"]),
-    );
-    let project = beating().plugin("fixture-faults").config("vital", faulty + "critical = true\n");
+    let sockets = publisher(free_port()) + &subscriber(commands.port(), &["fault"]);
+    let directives = "restart = \"never\"\ncritical = true\n";
+    let vital = faulty("fatal", "handler", &sockets, directives);
+    let project = beating().plugin("fixture-faults").config("vital", vital);
     let within = Duration::from_millis(300);
     let usec = within.as_micros().to_string();
     let host = manager.start(project, &[("WATCHDOG_USEC", &usec)]);
@@ -157,11 +150,8 @@ fn the_watchdog_is_fed_until_a_critical_service_is_gone() {
 #[test]
 fn a_service_that_is_not_critical_is_not_missed() {
     let manager = Manager::in_no_file_system();
-    let faulty = format!(
-        "fault = \"fatal\"\nplace = \"run\"\n{}[exphost]\nplugin = \"fixture-faults\"\nrestart = \"never\"\n",
-        publisher(free_port()),
-    );
-    let project = beating().plugin("fixture-faults").config("spare", faulty);
+    let spare = faulty("fatal", "run", &publisher(free_port()), "restart = \"never\"\n");
+    let project = beating().plugin("fixture-faults").config("spare", spare);
     let host = manager.start(project, &[("WATCHDOG_USEC", "150000")]);
     host.wait_for_log(&["service failed", "spare"]);
     manager.until("STATUS=1 of 2 running; spare: failed");
@@ -174,13 +164,10 @@ fn a_service_that_is_not_critical_is_not_missed() {
 fn a_critical_service_that_hangs_is_not_alive() {
     let manager = Manager::at_a_path();
     let mut commands = Publisher::bind();
-    let toml = format!(
-        "fault = \"hang\"\nplace = \"handler\"\n{}{}[exphost]\nplugin = \"fixture-faults\"\n\
-         beat_timeout = 2\nstop_timeout = 0.5\ncritical = true\n",
-        publisher(free_port()),
-        subscriber(commands.port(), &["fault"]),
-    );
-    let project = beating().plugin("fixture-faults").config("vital", toml);
+    let sockets = publisher(free_port()) + &subscriber(commands.port(), &["fault"]);
+    let directives = "beat_timeout = 2\nstop_timeout = 0.5\ncritical = true\n";
+    let vital = faulty("hang", "handler", &sockets, directives);
+    let project = beating().plugin("fixture-faults").config("vital", vital);
     let host = manager.start(project, &[("WATCHDOG_USEC", "300000")]);
     manager.until("READY=1");
     commands.wait_for_subscriptions(&["fault"]);

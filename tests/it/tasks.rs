@@ -3,8 +3,6 @@
 //! The full figures are commands of their own, see CONTRIBUTING.md: `TASKS` says how many tasks there
 //! are with a killed worker, `BURST` how many there are at once for a slow one.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -96,8 +94,7 @@ fn a_killed_host_loses_only_what_it_was_given() {
     assert_eq!(controller.next(), json!({"ready": true}));
     let mut host = Project::new().service("worker", "fixture-worker", desk.ports.worker()).start();
     controller.wait_for(|line| line["results"].as_u64().is_some_and(|came| came >= count / 5));
-    host.signal(Signal::KILL);
-    assert_eq!(host.wait_exit(Duration::from_secs(10)), None);
+    host.kill();
     let mut host = host.restart();
     // All may have been given away by now, so there are some more.
     controller.tell(&MORE.to_string());

@@ -11,9 +11,9 @@
 //! ```
 //!
 //! `exphost-ready` publishes JSON text that it has already, `exphost-process` has the services in processes of their
-//! own, `exphost-zeromq` has the host on its other
-//! transport. Every contender is a process of its own and does what the host's service does, but for one thing: it
-//! looks at no payload, whereas the host makes sure that each is JSON before a handler sees it.
+//! own, `exphost-zeromq` has the host on its other transport. Every contender is a process of its own and does what
+//! the host's service does, but for one thing: it looks at no payload, whereas the host makes sure that each is JSON
+//! before a handler sees it.
 //!
 //! Rounds take a fixed time, and a round of one contender is followed by one of the next, so that what
 //! else the machine does hits all alike. A figure is the median of its rounds; a ratio is the median of the
