@@ -92,10 +92,7 @@ pub fn resolve(
     let Layers { mut value, mut origins, problems: mistakes, .. } = layers;
     // Tables that a layer has only now brought into being.
     schema.fill_defaults(&mut value);
-    let leaves = schema.leaves(&value, &Value::Null).into_iter();
-    for secret in leaves.filter(|leaf| leaf.is_secret) {
-        origins.keep_secret(secret.path);
-    }
+    schema.secrets(&value).into_iter().for_each(|secret| origins.keep_secret(secret));
 
     let (arguments, wrong) = arguments::resolve(service, manifest, &for_arguments);
     let mut problems = service.problems.clone();
