@@ -62,6 +62,12 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Adds the problems that the plugin's own type has with it and that nothing else explains.
+    pub fn add_objections(&mut self, service: &ServiceFile, found: &[ConfigProblem]) {
+        let more = problems_from_plugin(found, &self.origins, &self.problems);
+        self.problems.extend(more.into_iter().filter(|problem| !service.is_noise(problem)));
+    }
+
     /// What the plugin is given: its configuration, and in the host's table what comes besides.
     #[must_use]
     pub fn for_plugin(&self) -> Value {

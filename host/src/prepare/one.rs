@@ -2,7 +2,7 @@
 
 use plugin_api::manifest::Manifest;
 
-use super::plugins::{Shelf, examined, load_problem};
+use super::plugins::{Shelf, examined, load_problem, probe_with};
 use super::{Wishes, overrides, plugins_dir, plugins_dir_of, projects_dir};
 use crate::config::{self, Resolved, ServiceFile};
 use crate::environment::Process;
@@ -58,14 +58,10 @@ pub fn one(wishes: &Wishes<'_>, process: &Process<'_>, service: &str) -> Result<
     let own: Vec<_> = given.into_iter().filter(|it| it.service == service).collect();
     let env = project.dotenv.below(process.env);
     let mut resolved = config::resolve(file, &manifest, &env, &own);
+    let (_, found) = probe_with(&staged, Some(&resolved.for_plugin()), process)
+        .map_err(|error| vec![load_problem(&error)])?;
+    resolved.add_objections(file, &found);
     problems.append(&mut resolved.problems);
-    match super::plugins::probe_with(&staged, Some(&resolved.for_plugin()), process) {
-        Ok((_, found)) => {
-            let more = config::problems_from_plugin(&found, &resolved.origins, &problems);
-            problems.extend(more.into_iter().filter(|problem| !file.is_noise(problem)));
-        }
-        Err(error) => return Err(vec![load_problem(&error)]),
-    }
     let about = Some(staged.identity().description.clone()).filter(|about| !about.is_empty());
     Ok(One { file: (*file).clone(), manifest, about, resolved, problems })
 }
