@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use plugin_api::manifest::Manifest;
 use serde_json::Value;
 
-pub use self::one::{One, manifests, one, service_names};
+pub use self::one::{One, each, manifests, one};
 pub use self::outcome::{Asked, Fresh, HostChanges, How, News, Outcome, Present, Refusal, Terms};
 use self::plugins::{Shelf, probe_with};
 pub use self::plugins::{examined, load_problem, manifest_of};
