@@ -231,13 +231,23 @@ fn projects_are_made_listed_and_chosen() {
     let project = studio();
     stdout(&project, &["project", "new", "gallery", "--from", "test"]);
     stdout(&project, &["project", "new", "gallery/quiet"]);
+    stdout(&project, &["project", "new", "gallery/loud", "--from", "gallery"]);
     stdout(&project, &["project", "set", "gallery/quiet"]);
     let projects = project.path().join("projects");
     assert_eq!(fs::read_to_string(projects.join(".project")).expect("a file"), "gallery/quiet\n");
     assert_eq!(fs::read_to_string(projects.join("gallery/studio.toml")).expect("a file"), STUDIO);
     let (_, list) = project.json(&["project", "list"]);
     assert_eq!(list[0]["project"], "gallery");
-    assert_eq!(list[0]["variants"], json!(["quiet"]));
+    assert_eq!(list[0]["variants"], json!(["loud", "quiet"]));
+    // A variant of the project that it was made from has its files, and no variants of its own.
+    let mut copied: Vec<_> =
+        fs::read_dir(projects.join("gallery/loud")).expect("a folder").collect();
+    copied.retain(|entry| entry.as_ref().is_ok_and(|entry| entry.path().is_dir()));
+    assert!(copied.is_empty(), "{copied:?}");
+    assert_eq!(
+        fs::read_to_string(projects.join("gallery/loud/studio.toml")).expect("a file"),
+        STUDIO
+    );
     assert_eq!(list[1]["services"], json!(["studio"]));
     // The harness names the project; without that the file decides.
     assert_eq!(list[1]["chosen"], true);

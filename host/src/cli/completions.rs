@@ -16,23 +16,23 @@ use crate::environment::Process;
 use crate::prepare;
 
 pub(super) fn completions(common: &Common, process: &Process<'_>, shell: Shell) -> Exit {
-    let wishes = common.wishes();
-    let names = match prepare::service_names(&wishes, process) {
-        Ok(names) => names,
+    let services = match prepare::each(&common.wishes(), process) {
+        Ok(services) => services,
         Err(problem) => {
             // Without a project there are still the commands.
             output::note(&output::problem(&problem));
             Vec::new()
         }
     };
+    let names: Vec<_> = services.iter().map(|(name, _)| name.clone()).collect();
     let mut command = with_services(Arguments::command(), &names);
     command = command.mut_subcommand("run", of_services);
-    for name in &names {
+    for (name, one) in services {
         // One that cannot be looked at has no flags to offer.
-        let Ok(one) = prepare::one(&wishes, process, name) else { continue };
+        let Some(one) = one else { continue };
         let flags = Flags::new(&one.manifest, &one.resolved.value, &taken());
         let of_service =
-            flags.add_to(Command::new(name.clone())).about(one.about.clone().unwrap_or_default());
+            flags.add_to(Command::new(name)).about(one.about.clone().unwrap_or_default());
         command = command.mut_subcommand("run", |run| run.subcommand(of_service));
     }
     let mut script = Vec::new();

@@ -1,10 +1,9 @@
 //! `exphost log-level`: how much the running host logs.
 
 use clap::Args;
-use serde_json::Value;
 
 use super::reports::plain;
-use super::{Common, Exit, output, running};
+use super::{Common, Exit, running};
 use crate::control::protocol::Request;
 use crate::environment::Process;
 use crate::logging::Levels;
@@ -26,26 +25,11 @@ pub(super) struct LogLevelArguments {
 }
 
 pub(super) fn log_level(common: &Common, process: &Process<'_>, wanted: LogLevelArguments) -> Exit {
-    let mut client = match running::connect(common, process) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
     let LogLevelArguments { level, service, json } = wanted;
-    let mut document = Value::Null;
     let request = Request::LogLevel { level, service: service.clone() };
-    if let Err(no_answer) = client.ask(&request, |item| document = item) {
-        return running::complain(no_answer);
-    }
-    if json {
-        output::json(&document);
-        return Exit::Done;
-    }
-    match serde_json::from_value::<Levels>(document) {
-        Ok(levels) => {
-            text(&levels, service.as_deref()).iter().for_each(|line| output::line(line));
-            Exit::Done
-        }
-        Err(error) => running::not_understood(&error),
+    match running::answer(common, process, &request) {
+        Ok(levels) => running::show(levels, json, |levels| text(levels, service.as_deref())),
+        Err(exit) => exit,
     }
 }
 

@@ -73,7 +73,7 @@ fn new(places: &Places, name: &str, from: Option<&str>) -> Result<(), Box<Proble
         existing(places, &name.project)?;
     }
     let made = fs::create_dir_all(&folder).and_then(|()| match &source {
-        Some(source) => copy(source, &folder),
+        Some(source) => copy(source, &folder, name.variant.is_none()),
         None if name.variant.is_some() => Ok(()),
         None => fs::write(folder.join(project::HOST_FILE), HOST_FILE),
     });
@@ -99,14 +99,17 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Box<Problem> {
     Box::new(problem.hint("check who may write there, or name another folder with --projects"))
 }
 
-/// Copies a folder and the variants in it. A `.env` stays: its secrets belong to one project.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+/// Copies the files of a folder, and the variants in it unless they are for one, which has none and may
+/// stand in that very folder. A `.env` stays: its secrets belong to one project.
+fn copy(from: &Path, to: &Path, with_variants: bool) -> std::io::Result<()> {
     for entry in fs::read_dir(from)? {
         let path = entry?.path();
         let Some(name) = path.file_name() else { continue };
         if path.is_dir() {
-            fs::create_dir_all(to.join(name))?;
-            copy(&path, &to.join(name))?;
+            if with_variants {
+                fs::create_dir_all(to.join(name))?;
+                copy(&path, &to.join(name), with_variants)?;
+            }
         } else if !name.to_string_lossy().starts_with('.') {
             fs::copy(&path, to.join(name))?;
         }

@@ -35,25 +35,9 @@ pub(super) fn publish(common: &Common, process: &Process<'_>, wanted: PublishArg
             return Exit::Usage;
         }
     };
-    let mut client = match running::connect(common, process) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
-    let mut document = Value::Null;
-    let request = Request::Publish { topic, payload, service };
-    if let Err(no_answer) = client.ask(&request, |item| document = item) {
-        return running::complain(no_answer);
-    }
-    if json {
-        output::json(&document);
-        return Exit::Done;
-    }
-    match serde_json::from_value::<Published>(document) {
-        Ok(published) => {
-            output::line(&text(&published));
-            Exit::Done
-        }
-        Err(error) => running::not_understood(&error),
+    match running::answer(common, process, &Request::Publish { topic, payload, service }) {
+        Ok(published) => running::show(published, json, |published| vec![text(published)]),
+        Err(exit) => exit,
     }
 }
 

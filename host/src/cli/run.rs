@@ -40,10 +40,7 @@ pub(super) fn run(common: &Common, process: &Process<'static>) -> Exit {
 pub(super) fn run_with(common: &Common, process: &Process<'static>, company: Company) -> Exit {
     let prepared = prepare::prepare(&common.wishes(), process);
     if !prepared.is_good() {
-        for problem in &prepared.problems {
-            output::note(&output::problem(problem));
-        }
-        return Exit::BadConfig;
+        return output::refuse(&prepared.problems);
     }
     // Before the log is opened, which the host that runs already is writing to.
     let socket = prepared.settings.control.socket.as_deref();

@@ -57,7 +57,8 @@ impl Request {
             {
                 found = Some(OsStr::new(value));
             } else if let Some(value) = short.and_then(|short| text.strip_prefix(short)) {
-                found = Some(OsStr::new(value));
+                // As clap has it: `-px` and `-p=x`.
+                found = Some(OsStr::new(value.strip_prefix('=').unwrap_or(value)));
             }
         }
         found
@@ -188,5 +189,7 @@ mod tests {
         assert_eq!(common.project.as_deref(), Some("y"));
         assert_eq!(common.projects, Some(PathBuf::from("x")));
         assert_eq!(common.alone.and_then(|it| it.config), Some(PathBuf::from("z.toml")));
+        let request = find("run core -p=y").expect("one service");
+        assert_eq!(request.surroundings(&BTreeMap::new()).project.as_deref(), Some("y"));
     }
 }

@@ -1,9 +1,12 @@
 //! The running host, as the commands that talk to it find it.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{Common, Exit, output};
 use crate::control::client::NoAnswer;
+use crate::control::protocol::Request;
 use crate::control::{Client, Place};
 use crate::environment::Process;
 use crate::prepare;
@@ -19,9 +22,7 @@ pub(super) struct Absent {
 impl Absent {
     /// Tells people.
     pub(super) fn tell(self) -> Exit {
-        for problem in &self.problems {
-            output::note(&output::problem(problem));
-        }
+        output::all_problems(&self.problems);
         self.exit
     }
 }
@@ -52,6 +53,38 @@ pub(super) fn find(common: &Common, process: &Process<'_>) -> Result<Client, Abs
         output::note(&format!("note: this is the host at {socket}, process {pid}"));
     }
     Ok(client)
+}
+
+/// What the host answers to a request that has one item for an answer, as it came. When there is none,
+/// the user has been told.
+pub(super) fn answer(
+    common: &Common,
+    process: &Process<'_>,
+    request: &Request,
+) -> Result<Value, Exit> {
+    let mut client = connect(common, process)?;
+    let mut document = Value::Null;
+    client.ask(request, |item| document = item).map_err(complain)?;
+    Ok(document)
+}
+
+/// Prints an answer: as it came, or in lines for people.
+pub(super) fn show<T: DeserializeOwned>(
+    document: Value,
+    json: bool,
+    text: impl FnOnce(&T) -> Vec<String>,
+) -> Exit {
+    if json {
+        output::json(&document);
+        return Exit::Done;
+    }
+    match serde_json::from_value(document) {
+        Ok(answer) => {
+            text(&answer).iter().for_each(|line| output::line(line));
+            Exit::Done
+        }
+        Err(error) => not_understood(&error),
+    }
 }
 
 /// Tells people that the answer is of another version.

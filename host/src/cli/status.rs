@@ -21,31 +21,17 @@ pub(super) fn status(
     service: Option<&str>,
     json: bool,
 ) -> Exit {
-    let mut client = match running::connect(common, process) {
-        Ok(client) => client,
+    let mut document = match running::answer(common, process, &Request::Status {}) {
+        Ok(document) => document,
         Err(exit) => return exit,
     };
-    let mut document = Value::Null;
-    if let Err(no_answer) = client.ask(&Request::Status {}, |item| document = item) {
-        return running::complain(no_answer);
-    }
     if let Some(service) = service
         && let Err(problem) = keep_only(&mut document, service)
     {
         output::note(&output::problem(&problem));
         return Exit::Failed;
     }
-    if json {
-        output::json(&document);
-        return Exit::Done;
-    }
-    match serde_json::from_value::<Status>(document) {
-        Ok(status) => {
-            show(&status, &TimeZone::system());
-            Exit::Done
-        }
-        Err(error) => running::not_understood(&error),
-    }
+    running::show(document, json, |status| text(status, &TimeZone::system()))
 }
 
 /// Takes every service but one out of the document.
@@ -64,12 +50,6 @@ fn keep_only(document: &mut Value, service: &str) -> Result<(), Box<Problem>> {
         }));
     }
     Ok(())
-}
-
-fn show(status: &Status, zone: &TimeZone) {
-    for line in text(status, zone) {
-        output::line(&line);
-    }
 }
 
 /// All of it: who the host is, a table, and what needs attention.

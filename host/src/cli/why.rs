@@ -1,36 +1,18 @@
 //! `exphost why`: why a service is as it is, and what to do about it.
 
 use jiff::tz::TimeZone;
-use serde_json::Value;
 
 use super::reports::{BAD, GOOD, plain};
 use super::status::moment;
-use super::{Common, Exit, output, running};
+use super::{Common, Exit, running};
 use crate::control::protocol::Request;
 use crate::environment::Process;
 use crate::supervisor::why::Why;
 
 pub(super) fn why(common: &Common, process: &Process<'_>, service: String, json: bool) -> Exit {
-    let mut client = match running::connect(common, process) {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
-    let mut document = Value::Null;
-    if let Err(no_answer) = client.ask(&Request::Why { service }, |item| document = item) {
-        return running::complain(no_answer);
-    }
-    if json {
-        output::json(&document);
-        return Exit::Done;
-    }
-    match serde_json::from_value::<Why>(document) {
-        Ok(why) => {
-            for line in text(&why, &TimeZone::system()) {
-                output::line(&line);
-            }
-            Exit::Done
-        }
-        Err(error) => running::not_understood(&error),
+    match running::answer(common, process, &Request::Why { service }) {
+        Ok(why) => running::show(why, json, |why| text(why, &TimeZone::system())),
+        Err(exit) => exit,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What can be configured, key by key: what flags, templates and the reference are made of.
 
 use plugin_api::secret::MASK;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::messages::type_words;
 use super::path::KeyPath;
@@ -108,34 +108,53 @@ impl<'s> Schema<'s> {
         marked(node) || marked(self.resolve(node))
     }
 
+    /// The secrets that a configuration has, those in lists among them.
+    #[must_use]
+    pub fn secrets(&self, value: &Value) -> Vec<KeyPath> {
+        let mut secrets = Vec::new();
+        self.collect_secrets(self.root(), value, &KeyPath::root(), &mut secrets);
+        secrets
+    }
+
+    fn collect_secrets(
+        &self,
+        node: &'s Value,
+        value: &Value,
+        path: &KeyPath,
+        secrets: &mut Vec<KeyPath>,
+    ) {
+        if self.is_secret(node) {
+            return secrets.push(path.clone());
+        }
+        match value {
+            Value::Object(table) => {
+                for (key, value) in table {
+                    if let Some(node) = self.property(node, key) {
+                        self.collect_secrets(node, value, &path.key(key), secrets);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                let Some(node) = self.items(node) else { return };
+                for (index, value) in items.iter().enumerate() {
+                    self.collect_secrets(node, value, &path.index(index), secrets);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// A configuration with a mask in the place of each secret that it has.
     #[must_use]
     pub fn masked(&self, value: &Value) -> Value {
-        self.mask(self.root(), value)
-    }
-
-    fn mask(&self, node: &'s Value, value: &Value) -> Value {
-        let is_set = !matches!(value, Value::Null) && value.as_str() != Some("");
-        if is_set && self.is_secret(node) {
-            return MASK.into();
-        }
-        let inside = |node: Option<&'s Value>, value: &Value| match node {
-            Some(node) => self.mask(node, value),
-            None => value.clone(),
-        };
-        match value {
-            Value::Object(table) => {
-                let masked = table
-                    .iter()
-                    .map(|(key, value)| (key.clone(), inside(self.property(node, key), value)));
-                Value::Object(masked.collect::<Map<_, _>>())
+        let mut masked = value.clone();
+        for secret in self.secrets(value) {
+            let is_set = |value: &Value| !value.is_null() && *value != "";
+            if let Some(secret) = secret.find_mut(&mut masked).filter(|it| is_set(it)) {
+                *secret = MASK.into();
             }
-            Value::Array(items) => {
-                let node = self.items(node);
-                Value::Array(items.iter().map(|item| inside(node, item)).collect())
-            }
-            other => other.clone(),
         }
+        masked
     }
 }
 

@@ -62,6 +62,12 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Adds the problems that the plugin's own type has with it and that nothing else explains.
+    pub fn add_objections(&mut self, service: &ServiceFile, found: &[ConfigProblem]) {
+        let more = problems_from_plugin(found, &self.origins, &self.problems);
+        self.problems.extend(more.into_iter().filter(|problem| !service.is_noise(problem)));
+    }
+
     /// What the plugin is given: its configuration, and in the host's table what comes besides.
     #[must_use]
     pub fn for_plugin(&self) -> Value {
@@ -92,10 +98,7 @@ pub fn resolve(
     let Layers { mut value, mut origins, problems: mistakes, .. } = layers;
     // Tables that a layer has only now brought into being.
     schema.fill_defaults(&mut value);
-    let leaves = schema.leaves(&value, &Value::Null).into_iter();
-    for secret in leaves.filter(|leaf| leaf.is_secret) {
-        origins.keep_secret(secret.path);
-    }
+    schema.secrets(&value).into_iter().for_each(|secret| origins.keep_secret(secret));
 
     let (arguments, wrong) = arguments::resolve(service, manifest, &for_arguments);
     let mut problems = service.problems.clone();

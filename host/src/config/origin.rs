@@ -144,6 +144,15 @@ impl Origins {
         self.secrets.iter().any(|secret| secret.contains(path))
     }
 
+    /// Whether a secret stands on a line, as one in a table on one line does.
+    fn has_secret_at(&self, file: &Path, line: usize) -> bool {
+        let is_there = |secret: &KeyPath| {
+            matches!(self.nearest(secret), Origin::File { path, value, .. }
+                if **path == *file && value.line == line)
+        };
+        self.secrets.iter().any(is_there)
+    }
+
     /// Forgets a value and everything below it, because another one takes its place.
     pub fn forget(&mut self, path: &KeyPath) {
         self.by_path.retain(|recorded, _| !path.contains(recorded));
@@ -171,6 +180,7 @@ impl Origins {
         match self.nearest(path) {
             Origin::File { path: file, key: key_at, value } => {
                 let at = if part == Part::Key { key_at } else { value };
+                problem.is_secret |= self.has_secret_at(file, at.line);
                 let problem = problem.in_file(&**file).at(at.line, at.column);
                 if key.is_empty() { problem } else { problem.key(key) }
             }

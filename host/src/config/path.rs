@@ -88,6 +88,14 @@ impl KeyPath {
         })
     }
 
+    /// The value at this path, to be changed.
+    pub fn find_mut<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
+        self.0.iter().try_fold(value, |value, segment| match segment {
+            Segment::Key(key) => value.get_mut(key),
+            Segment::Index(index) => value.get_mut(index),
+        })
+    }
+
     /// Reads a JSON Pointer. Whether `5` is a key or an index is decided by the value it points into.
     #[must_use]
     pub fn from_pointer(pointer: &str, value: &Value) -> Self {

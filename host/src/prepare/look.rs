@@ -349,13 +349,11 @@ impl Bench<'_> {
 /// All mistakes in one refusal, the first of them with its hint.
 fn refuse_problems(
     file: &ServiceFile,
-    resolved: Resolved,
+    mut resolved: Resolved,
     found: &[ConfigProblem],
 ) -> Result<(), Refusal> {
-    let mut problems = resolved.problems;
-    let more = config::problems_from_plugin(found, &resolved.origins, &problems);
-    problems.extend(more.into_iter().filter(|problem| !file.is_noise(problem)));
-    let errors: Vec<_> = problems.iter().filter(|problem| problem.is_error()).collect();
+    resolved.add_objections(file, found);
+    let errors: Vec<_> = resolved.problems.iter().filter(|problem| problem.is_error()).collect();
     let Some(first) = errors.first() else { return Ok(()) };
     let mut refusal = Refusal::of_problem("config", first);
     for other in errors.iter().skip(1) {

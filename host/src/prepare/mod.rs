@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use plugin_api::manifest::Manifest;
 use serde_json::Value;
 
-pub use self::one::{One, manifests, one, service_names};
+pub use self::one::{One, each, manifests, one};
 pub use self::outcome::{Asked, Fresh, HostChanges, How, News, Outcome, Present, Refusal, Terms};
 use self::plugins::{Shelf, probe_with};
 pub use self::plugins::{examined, load_problem, manifest_of};
@@ -350,16 +350,13 @@ fn ready(
     };
     let (staged, manifest) = shelf.take(file).map_err(without_plugin)?;
     let env = project.dotenv.below(process.env);
-    let resolved = config::resolve(file, &manifest, &env, overrides);
+    let mut resolved = config::resolve(file, &manifest, &env, overrides);
     let config = resolved.for_plugin();
-    let mut problems = resolved.problems;
     match probe_with(&staged, Some(&config), process) {
-        Ok((_, found)) => {
-            let more = config::problems_from_plugin(&found, &resolved.origins, &problems);
-            problems.extend(more.into_iter().filter(|problem| !file.is_noise(problem)));
-        }
-        Err(error) => problems.push(load_problem(&error)),
+        Ok((_, found)) => resolved.add_objections(file, &found),
+        Err(error) => resolved.problems.push(load_problem(&error)),
     }
+    let mut problems = resolved.problems;
     let terms = Terms::of(file, &project.settings.defaults);
     problems.extend(cannot_report(file, &terms, staged.identity()));
     let service = ReadyService {

@@ -2,7 +2,7 @@
 
 use plugin_api::manifest::Manifest;
 
-use super::plugins::{Shelf, examined, load_problem};
+use super::plugins::{Shelf, examined, load_problem, probe_with};
 use super::{Wishes, overrides, plugins_dir, plugins_dir_of, projects_dir};
 use crate::config::{self, Resolved, ServiceFile};
 use crate::environment::Process;
@@ -37,37 +37,42 @@ pub fn one(wishes: &Wishes<'_>, process: &Process<'_>, service: &str) -> Result<
     let name = name.map_err(|problem| vec![*problem])?;
     let project = Project::read(&places, &name, process.env);
     let mut problems = project.problems.clone();
-    let shelf = {
-        let directory = plugins_dir_of(wishes, process, &project.settings);
-        let mut about_others = Vec::new();
-        let shelf = Shelf::look(&directory, process, &mut about_others);
-        problems.extend(about_others.into_iter().filter(Problem::is_error));
-        shelf
-    };
+    let mut about_others = Vec::new();
+    let directory = plugins_dir_of(wishes, process, &project.settings);
+    let shelf = Shelf::look(&directory, process, &mut about_others);
+    problems.extend(about_others.into_iter().filter(Problem::is_error));
     let (files, notes) = project.services_of_host(&shelf.names());
     let Some(file) = files.first() else {
         problems.extend(notes);
         return Err(problems);
     };
+    look_at(file, &project, &shelf, wishes, process, problems)
+}
+
+/// A look at the service of a file. `problems` are those of its project, the first to be told.
+fn look_at(
+    file: &ServiceFile,
+    project: &Project,
+    shelf: &Shelf,
+    wishes: &Wishes<'_>,
+    process: &Process<'_>,
+    mut problems: Vec<Problem>,
+) -> Result<One, Vec<Problem>> {
     let (staged, manifest) = shelf.take(file).map_err(|problem| {
         let mut all = std::mem::take(&mut problems);
         all.push(*problem);
         all
     })?;
     let given = overrides(wishes, &mut problems);
-    let own: Vec<_> = given.into_iter().filter(|it| it.service == service).collect();
+    let own: Vec<_> = given.into_iter().filter(|it| it.service == file.name).collect();
     let env = project.dotenv.below(process.env);
     let mut resolved = config::resolve(file, &manifest, &env, &own);
+    let (_, found) = probe_with(&staged, Some(&resolved.for_plugin()), process)
+        .map_err(|error| vec![load_problem(&error)])?;
+    resolved.add_objections(file, &found);
     problems.append(&mut resolved.problems);
-    match super::plugins::probe_with(&staged, Some(&resolved.for_plugin()), process) {
-        Ok((_, found)) => {
-            let more = config::problems_from_plugin(&found, &resolved.origins, &problems);
-            problems.extend(more.into_iter().filter(|problem| !file.is_noise(problem)));
-        }
-        Err(error) => return Err(vec![load_problem(&error)]),
-    }
     let about = Some(staged.identity().description.clone()).filter(|about| !about.is_empty());
-    Ok(One { file: (*file).clone(), manifest, about, resolved, problems })
+    Ok(One { file: file.clone(), manifest, about, resolved, problems })
 }
 
 /// What all plugins that can be loaded say of themselves, by name; of one plugin the highest version.
@@ -92,22 +97,28 @@ pub fn manifests(
     Ok(manifests.into_iter().map(|(_, manifest)| manifest).collect())
 }
 
-/// The names of the services of a project, those of other hosts left out where that can be told.
+/// The services of a project by name, those of other hosts left out where that can be told, each with a
+/// look at it where it can be looked at.
 ///
 /// # Errors
-/// When the project cannot be made out.
-pub fn service_names(
+/// When the project cannot be made out, or its plugin directory not be read.
+pub fn each(
     wishes: &Wishes<'_>,
     process: &Process<'_>,
-) -> Result<Vec<String>, Box<Problem>> {
+) -> Result<Vec<(String, Option<One>)>, Box<Problem>> {
     let places = Places::new(projects_dir(wishes));
     let name = ProjectName::choose(wishes.project, process.env, places.projects())?;
     let project = Project::read(&places, &name, process.env);
-    if let Some(problem) = project.problems.iter().find(|problem| problem.is_error()) {
-        return Err(Box::new(problem.clone()));
+    let directory = plugins_dir_of(wishes, process, &project.settings);
+    let mut problems = project.problems.clone();
+    let shelf = Shelf::look(&directory, process, &mut problems);
+    if let Some(problem) = problems.into_iter().find(Problem::is_error) {
+        return Err(Box::new(problem));
     }
-    let plugins = manifests(wishes, process)?;
-    let plugins: Vec<_> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
-    let (files, _) = project.services_of_host(&plugins);
-    Ok(files.iter().map(|file| file.name.clone()).collect())
+    let (files, _) = project.services_of_host(&shelf.names_of_good());
+    let look = |file: &ServiceFile| {
+        let one = look_at(file, &project, &shelf, wishes, process, Vec::new());
+        (file.name.clone(), one.ok())
+    };
+    Ok(files.into_iter().map(look).collect())
 }

@@ -71,6 +71,11 @@ impl Shelf {
         self.candidates.iter().filter_map(plain_name).collect()
     }
 
+    /// The names of the plugins that can be loaded.
+    pub(super) fn names_of_good(&self) -> Vec<&str> {
+        self.manifests.values().map(|manifest| manifest.name.as_str()).collect()
+    }
+
     /// The private place, which must stay for as long as a copy in it is needed.
     pub(super) fn into_staging(self) -> Option<Staging> {
         self.staging

@@ -363,6 +363,34 @@ fn an_override_names_an_existing_service() {
     );
 }
 
+/// A configuration with secrets wherever there can be one.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is of interest")]
+struct Guarded {
+    token: plugin_api::Secret,
+    keys: Vec<plugin_api::Secret>,
+    last: Login,
+    logins: Vec<Login>,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is of interest")]
+struct Login {
+    user: String,
+    password: plugin_api::Secret,
+}
+
+#[test]
+fn nothing_is_shown_of_a_secret_wherever_it_stands() {
+    let toml = "token = 4711\nkeys = [\"a\", 4711]\nlast = {user = 1, password = \"4711\"}\n\
+                [[logins]]\nuser = 1\npassword = 4711\n";
+    let resolved = resolve_with(&manifest_of::<Guarded>(Value::Null), toml, &[], &[]);
+    let told: Vec<_> = resolved.problems.iter().map(|it| it.with_line(toml)).collect();
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert!(told.iter().all(|it| !it.contains("4711")), "{told:?}");
+    assert!(told[3].contains("5 | user = 1"), "a line without one is shown: {told:?}");
+}
+
 #[test]
 fn problems_of_the_plugins_type_find_their_place() {
     let resolved = resolve_with(&manifest(), "[camera]\nfps = 0\nname = \"x\"\n", &[], &[]);
