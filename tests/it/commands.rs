@@ -76,7 +76,7 @@ fn a_service_that_hangs_can_be_restarted_and_one_that_is_stopped_is_started() {
 
 #[test]
 fn a_service_that_hangs_is_said_to_however_often_it_is_stopped() {
-    let mut host = hanging();
+    let mut host = known_to_hang();
     for attempt in 1..=2 {
         let (code, told) = host.project().json_lines(&["stop", "stuck"]);
         let end = told.last().expect("it has an end");
